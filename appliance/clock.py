@@ -1,0 +1,43 @@
+"""Instants and RTP ticks. Every time in the appliance is TAI nanoseconds since 1970 (ST 2110-10) or monotonic nanoseconds.
+
+Used by every stage; knows nothing of PTP itself.
+"""
+import time
+
+_SECOND_NS = 1_000_000_000
+# TAI is 37 s ahead of UTC since 2017. A kernel without a PTP or NTP daemon reports CLOCK_TAI == CLOCK_REALTIME.
+_TAI_MINUS_UTC_S = 37
+
+
+def _correction_ns() -> int:
+    kernel_offset = time.clock_gettime(time.CLOCK_TAI) - time.clock_gettime(time.CLOCK_REALTIME)
+    return 0 if kernel_offset > 1 else _TAI_MINUS_UTC_S * _SECOND_NS
+
+
+TAI_CORRECTION_NS = _correction_ns()
+"""Nanoseconds to add to CLOCK_TAI; 0 where the kernel knows the leap seconds."""
+
+
+def tai_ns() -> int:
+    """Now in TAI nanoseconds since 1970-01-01 00:00:00 TAI."""
+    return time.clock_gettime_ns(time.CLOCK_TAI) + TAI_CORRECTION_NS
+
+
+def monotonic_ns() -> int:
+    """Now on the clock that never jumps; for intervals only."""
+    return time.monotonic_ns()
+
+
+def rtp_timestamp(instant_tai_ns: int, rate_hz: int = 90_000) -> int:
+    """RTP timestamp of an instant: floor(TAI x rate) mod 2^32 (ST 2110-10, mediaclk direct=0)."""
+    return (instant_tai_ns * rate_hz // _SECOND_NS) & 0xFFFF_FFFF
+
+
+def unwrap_rtp_timestamp(timestamp: int, near_tai_ns: int, rate_hz: int = 90_000) -> int:
+    """The TAI instant in nanoseconds, nearest to `near_tai_ns`, that has this RTP timestamp (it wraps every 13.26 h at 90 kHz).
+
+    Rounded up to the first nanosecond inside the tick, so that rtp_timestamp() of the result gives the timestamp back.
+    """
+    near_ticks = near_tai_ns * rate_hz // _SECOND_NS
+    difference = (timestamp - near_ticks + 0x8000_0000) % 0x1_0000_0000 - 0x8000_0000
+    return -(-(near_ticks + difference) * _SECOND_NS // rate_hz)

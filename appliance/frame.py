@@ -1,0 +1,136 @@
+"""What a frame is: formats, audiences, codecs and the flags of a slot header. Plain values, read by every stage."""
+import struct
+from dataclasses import dataclass
+from enum import Enum, IntFlag
+from fractions import Fraction
+
+_STRIDE_ALIGNMENT = 64  # one cache line and one AVX-512 register
+
+
+class Audience(str, Enum):
+    """Who sees a stream; decides what leaves the box."""
+
+    EXPERT = "expert"
+    CLASS = "class"
+
+
+class Codec(str, Enum):
+    """Coding of a rendition."""
+
+    H264 = "h264"
+    VP8 = "vp8"
+
+
+class Flag(IntFlag):
+    """Flags of a ring slot's header (struct slot_header in cext/kernels/ring.h)."""
+
+    KEYFRAME = 1
+    INCOMPLETE = 2
+    STATIC = 4
+    DISCONTINUITY = 8
+
+
+KEYFRAME, INCOMPLETE, STATIC, DISCONTINUITY = Flag.KEYFRAME, Flag.INCOMPLETE, Flag.STATIC, Flag.DISCONTINUITY
+
+
+@dataclass(frozen=True)
+class VideoFormat:
+    """An uncompressed ST 2110-20 raster as the SDP describes it (ST 2110-20 section 7.2)."""
+
+    width: int
+    height: int
+    sampling: str = "YCbCr-4:2:2"
+    depth: int = 10
+    rate: Fraction = Fraction(50)
+    interlaced: bool = False
+    segmented: bool = False
+    colorimetry: str = "BT709"
+    transfer: str = "SDR"
+    range: str = "NARROW"
+    packing: str = "2110GPM"
+
+    @property
+    def pgroup_bytes(self) -> int:
+        """Octets of one 4:2:2 pgroup (two pixels: Cb Y0 Cr Y1), most significant bit first."""
+        return self.depth * 4 // 8
+
+    @property
+    def pgroup_pixels(self) -> int:
+        """Pixels that one pgroup covers."""
+        return 2
+
+    @property
+    def row_bytes(self) -> int:
+        """Octets of one row of packed pgroups."""
+        return self.width // self.pgroup_pixels * self.pgroup_bytes
+
+    @property
+    def frame_bytes(self) -> int:
+        """Octets of a raw frame: rows one after another without padding."""
+        return self.row_bytes * self.height
+
+    @property
+    def frame_ns(self) -> int:
+        """Nanoseconds from one frame to the next, rounded down."""
+        return int(1_000_000_000 / self.rate)
+
+    def to_bytes(self) -> bytes:
+        """32 octets that two processes compare before they share a raw ring."""
+        text = f"{self.sampling} {self.depth} {int(self.interlaced)}"
+        return struct.pack("<4sHH24s", b"RAW1", self.width, self.height, text.encode())
+
+    def __str__(self) -> str:
+        rate = f"{float(self.rate):.2f}".rstrip("0").rstrip(".")
+        return f"{self.width}x{self.height}{'i' if self.interlaced else 'p'}{rate} {self.sampling} {self.depth} bit"
+
+
+@dataclass(frozen=True)
+class PlanarFormat:
+    """I420, 8 bit: a luma plane, then U, then V, each row padded to a multiple of 64 (luma) or 32 (chroma) octets."""
+
+    width: int
+    height: int
+
+    @property
+    def luma_stride(self) -> int:
+        """Octets between luma rows."""
+        return -(-self.width // _STRIDE_ALIGNMENT) * _STRIDE_ALIGNMENT
+
+    @property
+    def chroma_stride(self) -> int:
+        """Octets between rows of U and of V."""
+        return self.luma_stride // 2
+
+    @property
+    def chroma_width(self) -> int:
+        """Chroma samples in a row."""
+        return (self.width + 1) // 2
+
+    @property
+    def chroma_height(self) -> int:
+        """Rows of U and of V; an odd last luma row has a chroma row of its own."""
+        return (self.height + 1) // 2
+
+    @property
+    def luma_offset(self) -> int:
+        """Where luma begins in the slot."""
+        return 0
+
+    @property
+    def u_offset(self) -> int:
+        """Where U begins in the slot."""
+        return self.luma_stride * self.height
+
+    @property
+    def v_offset(self) -> int:
+        """Where V begins in the slot."""
+        return self.u_offset + self.chroma_stride * self.chroma_height
+
+    @property
+    def frame_bytes(self) -> int:
+        """Octets of the whole planar frame."""
+        return self.v_offset + self.chroma_stride * self.chroma_height
+
+    def to_bytes(self) -> bytes:
+        """32 octets that two processes compare before they share a planar ring."""
+        return struct.pack("<4sHHII16x", b"I420", self.width, self.height, self.luma_stride, self.frame_bytes)

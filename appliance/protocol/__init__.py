@@ -1,0 +1,1 @@
+"""Sans-IO wire formats: bytes in, values out. No socket, clock, log or thread here."""

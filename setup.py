@@ -1,0 +1,22 @@
+"""Builds every cext/*.pyx; each names its own C sources and libraries in its `# distutils:` header.
+
+EXTENSIONS=ring,convert in the environment builds those alone.
+"""
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+CFLAGS = ["-O3", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-fno-strict-aliasing", "-Icext/kernels"]
+
+wanted = set(filter(None, os.environ.get("EXTENSIONS", "").split(",")))
+sources = sorted(path for path in Path("cext").glob("*.pyx") if not wanted or path.stem in wanted)
+
+setup(
+    ext_modules=cythonize(
+        [Extension(f"cext.{path.stem}", [str(path)], extra_compile_args=CFLAGS) for path in sources],
+        compiler_directives={"language_level": "3", "freethreading_compatible": False},
+        include_path=["."],
+    ),
+)
