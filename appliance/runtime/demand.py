@@ -1,0 +1,22 @@
+"""Who watches and who lost the picture, read by convert and encode from the fan-out workers' own cells.
+
+No message is ever sent: the state is shared, and frames are the only doorbell.
+"""
+from appliance.runtime.counters import Counters
+
+
+class Demand:
+    """Demand of all fan-out workers for one rendition of a stream, or for all its renditions when none is named."""
+
+    def __init__(self, counters: Counters, stream: str, rendition: str | None = None) -> None:
+        labels = {"stream": stream} | ({"rendition": rendition} if rendition else {})
+        self._watchers = counters.segment.find_all("appliance_fanout_viewers", **labels)
+        self._keyframes = counters.segment.find_all("appliance_fanout_keyframe_requests_total", **labels)
+
+    def watchers(self) -> int:
+        """Viewers connected, on every worker together."""
+        return sum(cell.value for cell in self._watchers)
+
+    def keyframes_requested(self) -> int:
+        """Keyframes asked for so far; only ever grows."""
+        return sum(cell.value for cell in self._keyframes)
