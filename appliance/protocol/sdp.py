@@ -1,0 +1,324 @@
+"""Flows from SDP files and SDP text from flows (ST 2110-10, -20, -30; PS3.22 for metadata).
+
+The topology reads, the synthetic source writes. Refuses only what makes reception impossible, and then names the line; what it
+put up with is in a flow's notes. Opens no file and no socket.
+"""
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from appliance.errors import SdpError
+from appliance.frame import VideoFormat
+from appliance.protocol.session import Line, Media, Session, connection, parse_session, source_filter
+
+__all__ = ["AudioFlow", "MetadataFlow", "VideoFlow", "audio_flow", "emit_metadata", "emit_video", "metadata_flow", "parse_session", "read_video", "video_flow"]
+
+# What this version receives, by attribute of VideoFormat; video_flow() refuses every other value as "not supported yet".
+SUPPORTED: Mapping[str, tuple] = {
+    "sampling": ("YCbCr-4:2:2",),
+    "depth": (8, 10),
+    "interlaced": (False,),
+    "packing": ("2110GPM", "2110BPM"),
+}
+WIDTH_MAX, HEIGHT_MAX = 4096, 2160
+RATE_MAX = 240
+
+# Flows that appear beside ST 2110-20 in theatres and broadcast plants, by rtpmap name in lower case.
+FOREIGN_ENCODINGS = {
+    "jxsv": "JPEG XS video (ST 2110-22)",
+    "smpte2022-6": "SDI over IP (ST 2022-6)",
+    "smpte291": "ancillary data (ST 2110-40)",
+    "am824": "AES3 audio (ST 2110-31)",
+    "raw": "uncompressed video (ST 2110-20)",
+    "l16": "PCM audio (ST 2110-30)",
+    "l24": "PCM audio (ST 2110-30)",
+    "dicom": "DICOM-RTV metadata (PS3.22)",
+    "h264": "H.264 video",
+    "h265": "H.265 video",
+    "h263-1998": "H.263 video",
+    "mp2t": "an MPEG transport stream",
+    "jpeg": "JPEG video",
+    "vc2": "VC-2 video",
+}
+GRAIN_FLAGS_URI = "urn:x-nmos:rtp-hdrext:grain-flags"
+_SAMPLINGS = {name.lower(): name for name in (
+    "YCbCr-4:2:2", "YCbCr-4:4:4", "YCbCr-4:2:0", "YCbCr-4:1:1", "CLYCbCr-4:2:2", "CLYCbCr-4:4:4", "CLYCbCr-4:2:0",
+    "ICtCp-4:2:2", "ICtCp-4:4:4", "ICtCp-4:2:0", "RGB", "RGBA", "BGR", "BGRA", "XYZ", "KEY")}
+_DEPTHS = {"8": 8, "10": 10, "12": 12, "16": 16, "16f": 16}
+_UDP_OCTETS_STANDARD, _UDP_OCTETS_MAX = 1460, 8960
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """What every flow has. Addresses are text; `group` may also be a unicast address of this machine."""
+
+    group: str
+    port: int
+    source_address: str | None = None
+    """The only sender to accept (source-specific multicast), None for any."""
+    payload_type: int
+    rate_hz: int = 90_000
+    """RTP clock in ticks a second."""
+    ptp: str | None = None
+    """Reference clock as in ts-refclk: `IEEE1588-2008:<GMID>:<domain>`; None where the sender names no PTP clock."""
+    mediaclk_offset: int = 0
+    """RTP timestamp at the PTP epoch, in ticks: 0 for ST 2110, other values from older senders."""
+    extension_ids: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """RTP header extension URI -> its id in this flow (a=extmap)."""
+    title: str = ""
+    notes: tuple[str, ...] = ()
+    """What a person should know: legs not used, assumptions, deviations put up with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFlow(Flow):
+    """An ST 2110-20 flow."""
+
+    format: VideoFormat
+    ssrc: int | None = None
+    """Announced SSRC; a hint only, senders change it at a restart."""
+    maxudp: int = _UDP_OCTETS_STANDARD
+    """Largest UDP datagram in octets, its header included (ST 2110-10 MAXUDP)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetadataFlow(Flow):
+    """A DICOM-RTV metadata flow (PS3.22 section 6.2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioFlow(Flow):
+    """An ST 2110-30 flow."""
+
+    channels: int
+    depth: int
+    """Bits a sample: 16 or 24."""
+    packet_us: int
+    """Time of the samples in one packet, microseconds."""
+
+
+def video_flow(text: str, source: str) -> VideoFlow:
+    """The one video flow of an SDP file that this version can receive. Raises SdpError naming the line and the reason.
+
+    Of the legs of a DUP group (ST 2022-7) the first is taken and the notes say so. Several different video flows are refused: it
+    would be chance which one a person sees.
+    """
+    return _choose(parse_session(text, source), "uncompressed video (ST 2110-20)", ("raw",), _supported_video)
+
+
+def metadata_flow(text: str, source: str) -> MetadataFlow:
+    """The one DICOM-RTV metadata flow of an SDP file. Raises SdpError naming the line and the reason."""
+    return _choose(parse_session(text, source), "DICOM-RTV metadata (PS3.22)", ("dicom",), _read_metadata)
+
+
+def audio_flow(text: str, source: str) -> AudioFlow:
+    """The one PCM audio flow of an SDP file. Raises SdpError naming the line and the reason."""
+    return _choose(parse_session(text, source), "PCM audio (ST 2110-30)", ("l16", "l24"), _read_audio)
+
+
+def _choose(session: Session, wanted: str, encodings: tuple[str, ...], read: Callable) -> Flow:
+    """The flow of the only media section, or DUP group of sections, that `read` accepts."""
+    flows, refusals = [], []
+    for media in session.media:
+        wanted_coding = False
+        try:
+            name, _, _, line = media.encoding()
+            wanted_coding = name.lower() in encodings
+            if not wanted_coding:
+                described = FOREIGN_ENCODINGS.get(name.lower(), "of a coding that the appliance does not know")
+                raise line.refuse(" or ".join(encodings), f"{name}: this flow is {described}", f"The appliance receives {wanted} here.")
+            flows.append((media, read(session, media)))
+        except SdpError as error:
+            refusals.append((wanted_coding, error))
+    if not flows:
+        # A flow of the wanted coding that cannot be received tells a person more than one of another coding.
+        raise max(refusals, key=lambda refusal: refusal[0])[1]
+    first, flow = flows[0]
+    legs = next((group for group in session.duplicates() if first.mid and first.mid in group), [])
+    rivals = [media for media, _ in flows[1:] if media.mid not in legs]
+    if rivals:
+        places = ", ".join(f"line {media.line.number} (m={media.line.value})" for media in [first, *rivals])
+        raise rivals[0].line.refuse("one flow to receive in the file", f"{1 + len(rivals)} that could be received: {places}",
+                                    "Keep the m= section of the wanted flow and delete the others from a copy of the file.")
+    notes = list(flow.notes)
+    if len(legs) > 1:
+        notes.append(f"DUP group {' '.join(legs)} (ST 2022-7): leg {first.mid} is received, the others are not")
+    notes += [f"not received: {error}" for _, error in refusals]
+    return replace(flow, notes=tuple(notes))
+
+
+def _flow_fields(session: Session, media: Media, notes: list[str]) -> dict:
+    """The fields of Flow; problems that do not stop reception go into `notes`."""
+    if media.protocol not in ("RTP/AVP", "RTP/AVPF"):
+        raise media.line.refuse("plain RTP (RTP/AVP, ST 2110-10 section 6.2)", media.protocol)
+    if media.port == 0:
+        raise media.line.refuse("a UDP port of 1 to 65535", "0, which says that the flow is off")
+    payload_type = media.payload_type
+    group = connection(session, media)
+    _, rate_hz, _, map_line = media.encoding()
+    if rate_hz == 0:
+        raise map_line.refuse("a clock rate, as in raw/90000", "none")
+    if not map_line.attribute[1].startswith(f"{payload_type} "):
+        notes.append(f"line {map_line.number}: the rtpmap is for another payload type than the m= line's {payload_type}, which is used")
+    ptp, offset = _clock(session, media, notes)
+    extensions = {}
+    for value, _ in [*media.attributes("extmap"), *session.attributes("extmap")]:
+        words = value.split()
+        number = words[0].split("/")[0] if words else ""
+        if len(words) > 1 and number.isascii() and number.isdigit() and 1 <= int(number[:4]) <= 14:
+            extensions.setdefault(words[1], int(number))
+    title = next((line.value for line in media.all("i")), "") or session.title
+    return {"group": group, "port": media.port, "source_address": source_filter(session, media, group, notes), "payload_type": payload_type,
+            "rate_hz": rate_hz, "ptp": ptp, "mediaclk_offset": offset, "extension_ids": extensions, "title": title}
+
+
+def _clock(session: Session, media: Media, notes: list[str]) -> tuple[str | None, int]:
+    """Reference clock and media clock offset (RFC 7273); a section's own lines win over the session's."""
+    references = [*media.attributes("ts-refclk", "tsrefclk"), *session.attributes("ts-refclk", "tsrefclk")]
+    ptp = next((value[4:] for value, _ in references if value.lower().startswith("ptp=")), None)
+    if not references:
+        notes.append("no a=ts-refclk: the sender's clock is taken to be PTP time")
+    offset = 0
+    for value, line in [*media.attributes("mediaclk"), *session.attributes("mediaclk")]:
+        match = re.match(r"direct\s*=\s*([0-9]{1,10})\b", value)
+        if match is None and not value.startswith("sender"):
+            notes.append(f"line {line.number}: media clock not understood, offset 0 is used ({value})")
+        offset = int(match[1]) & 0xFFFF_FFFF if match else 0
+        break
+    return ptp and ptp.upper().replace("TRACEABLE", "traceable"), offset
+
+
+def _supported_video(session: Session, media: Media) -> VideoFlow:
+    flow, line = read_video(session, media), media.parameters()[1]
+    for name, allowed in SUPPORTED.items():
+        got = getattr(flow.format, name)
+        if got not in allowed:
+            described = ("segmented frames (PsF)" if flow.format.segmented else "interlaced video") if name == "interlaced" else f"{name} {got}"
+            raise line.refuse(f"progressive {' or '.join(SUPPORTED['sampling'])} of {' or '.join(map(str, SUPPORTED['depth']))} bit",
+                              f"not supported yet: {described}", "Set the sender to such a format, or convert in front of the appliance.")
+    width, height = flow.format.width, flow.format.height
+    if width % 2 or width > WIDTH_MAX or height > HEIGHT_MAX:
+        raise line.refuse(f"an even width of at most {WIDTH_MAX} and a height of at most {HEIGHT_MAX}", f"not supported yet: {width}x{height}")
+    return flow
+
+
+def read_video(session: Session, media: Media) -> VideoFlow:
+    """Any ST 2110-20 flow, supported by this version or not (section 7.2). Raises SdpError."""
+    notes: list[str] = []
+    fields = _flow_fields(session, media, notes)
+    parameters, line = media.parameters()
+    missing = [name for name in ("sampling", "width", "height", "depth") if not parameters.get(name)]
+    if missing:
+        raise line.refuse(f"an a=fmtp:{media.payload_type} line with sampling, width, height and depth", f"no {', '.join(missing)}",
+                          "Export the SDP from the sender again; without the raster its packets cannot be read.")
+    sampling = _SAMPLINGS.get(parameters["sampling"].lower())
+    if sampling is None:
+        raise line.refuse("a sampling of ST 2110-20 section 7.4, such as YCbCr-4:2:2", parameters["sampling"])
+    depth = _DEPTHS.get(parameters["depth"].lower())
+    if depth is None:
+        raise line.refuse("a depth of 8, 10, 12, 16 or 16f", parameters["depth"])
+    announced = {value.split(" ")[0] for value, _ in media.attributes("ssrc")}
+    ssrc = announced.pop() if len(announced) == 1 else ""
+    video_format = VideoFormat(
+        width=_number(line, "width", parameters["width"], 32_767), height=_number(line, "height", parameters["height"], 32_767),
+        sampling=sampling, depth=depth, rate=_frame_rate(media, parameters, line, notes),
+        interlaced=_flag(parameters, "interlace"), segmented=_flag(parameters, "segmented"),
+        colorimetry=_colorimetry(parameters, notes), transfer=(parameters.get("tcs") or "SDR").upper(),
+        range=(parameters.get("range") or "NARROW").upper(), packing=(parameters.get("pm") or "2110GPM").upper())
+    return VideoFlow(format=video_format, ssrc=int(ssrc) if re.fullmatch(r"[0-9]{1,10}", ssrc) else None,
+                     maxudp=_number(line, "MAXUDP", parameters.get("maxudp") or str(_UDP_OCTETS_STANDARD), _UDP_OCTETS_MAX),
+                     notes=tuple(notes), **fields)
+
+
+def _read_metadata(session: Session, media: Media) -> MetadataFlow:
+    notes: list[str] = []
+    fields = _flow_fields(session, media, notes)
+    if GRAIN_FLAGS_URI not in fields["extension_ids"]:
+        notes.append("no a=extmap for grain flags: grains are told apart by marker and timestamp")
+    return MetadataFlow(notes=tuple(notes), **fields)
+
+
+def _read_audio(session: Session, media: Media) -> AudioFlow:
+    notes: list[str] = []
+    fields = _flow_fields(session, media, notes)
+    name, _, channels, line = media.encoding()
+    packet_time = next((value for value, _ in media.attributes("ptime")), "1")
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?", packet_time) or Fraction(packet_time) == 0:
+        raise media.line.refuse("a packet time in milliseconds, such as a=ptime:1", f"a=ptime:{packet_time}")
+    return AudioFlow(channels=_number(line, "channels", channels or "1", 64), depth=int(name[1:]), packet_us=int(Fraction(packet_time) * 1000),
+                     notes=tuple(notes), **fields)
+
+
+def _number(line: Line, name: str, text: str, largest: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= largest:
+        raise line.refuse(f"{name} to be a number of 1 to {largest}", text)
+    return int(text)
+
+
+def _flag(parameters: Mapping[str, str], name: str) -> bool:
+    """A flag stands alone in ST 2110-20; some senders write `interlace=1`, hence `=0` means that it is not set."""
+    return parameters.get(name, "0") != "0"
+
+
+def _colorimetry(parameters: Mapping[str, str], notes: list[str]) -> str:
+    text = parameters.get("colorimetry", "").upper()
+    if not text:
+        notes.append("no colorimetry: BT709 is assumed")
+        return "BT709"
+    # RFC 4175 senders write the revision of the recommendation: BT709-2, BT601-5.
+    return re.sub(r"^(BT\d+)-\d+$", r"\1", text)
+
+
+def _frame_rate(media: Media, parameters: Mapping[str, str], line: Line, notes: list[str]) -> Fraction:
+    """Frames a second, also of interlaced video (ST 2110-20 section 7.2)."""
+    text = parameters.get("exactframerate", "")
+    if not text:
+        text, line = next(media.attributes("framerate"), ("", line))
+        notes.append(f"no exactframerate: {f'a=framerate:{text}' if text else '25 frames a second'} is assumed")
+        text = text or "25"
+    match = re.fullmatch(r"([0-9]{1,9})(?:/([0-9]{1,9})|\.([0-9]{1,6}))?", text)
+    if match is None or (match[2] and int(match[2]) == 0):
+        raise line.refuse("a frame rate such as 50 or 60000/1001", text)
+    rate = Fraction(text)
+    if not 1 <= rate <= RATE_MAX:
+        raise line.refuse(f"a frame rate of 1 to {RATE_MAX} frames a second", text)
+    if match[3]:
+        # A decimal such as 29.97 or 23.976 stands for n x 1000/1001.
+        exact = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+        rate = exact if rate.denominator != 1 and abs(exact - rate) < Fraction(1, 100) else rate
+    return rate
+
+
+def emit_video(flow: VideoFlow, session_id: int = 1) -> str:
+    """SDP text (CRLF lines) of a video flow that video_flow() reads back; `session_id` rises when the flow changes."""
+    shown = flow.format
+    rate = str(shown.rate.numerator) if shown.rate.denominator == 1 else f"{shown.rate.numerator}/{shown.rate.denominator}"
+    parameters = [f"sampling={shown.sampling}", f"width={shown.width}", f"height={shown.height}", f"exactframerate={rate}", f"depth={shown.depth}"]
+    parameters += ["interlace"] * shown.interlaced + ["segmented"] * shown.segmented
+    parameters += [f"TCS={shown.transfer}", f"colorimetry={shown.colorimetry}", f"RANGE={shown.range}", f"PM={shown.packing}",
+                   "SSN=ST2110-20:2017", "TP=2110TPW"]
+    parameters += [f"MAXUDP={flow.maxudp}"] * (flow.maxudp != _UDP_OCTETS_STANDARD)
+    lines = [f"a=fmtp:{flow.payload_type} {'; '.join(parameters)}"]
+    lines += [f"a=ssrc:{flow.ssrc} cname:appliance"] * (flow.ssrc is not None)
+    return _emit(flow, "video", "raw", lines, session_id)
+
+
+def emit_metadata(flow: MetadataFlow, session_id: int = 1) -> str:
+    """SDP text (CRLF lines) of a metadata flow that metadata_flow() reads back (PS3.22 section 6.2.1)."""
+    return _emit(flow, "application", "dicom", [], session_id)
+
+
+def _emit(flow: Flow, kind: str, encoding: str, own_lines: list[str], session_id: int) -> str:
+    family = "IP6" if ":" in flow.group else "IP4"
+    origin = flow.source_address or ("::1" if family == "IP6" else "127.0.0.1")
+    ttl = "/32" if family == "IP4" and ipaddress.ip_address(flow.group).is_multicast else ""
+    lines = ["v=0", f"o=- {session_id} {session_id} IN {family} {origin}", f"s={flow.title or '-'}", "t=0 0",
+             f"m={kind} {flow.port} RTP/AVP {flow.payload_type}", f"c=IN {family} {flow.group}{ttl}"]
+    if flow.source_address:
+        lines.append(f"a=source-filter: incl IN {family} {flow.group} {flow.source_address}")
+    lines += [f"a=rtpmap:{flow.payload_type} {encoding}/{flow.rate_hz}", *own_lines]
+    lines += [f"a=extmap:{number} {uri}" for uri, number in sorted(flow.extension_ids.items(), key=lambda item: item[1])]
+    lines += [f"a=ts-refclk:ptp={flow.ptp or 'IEEE1588-2008:traceable'}", f"a=mediaclk:direct={flow.mediaclk_offset}"]
+    return "".join(f"{line}\r\n" for line in lines)
