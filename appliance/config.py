@@ -1,0 +1,290 @@
+"""The appliance's configuration file: TOML in, frozen values out. The only module that reads it; every stage gets its result.
+
+A file is either wholly right or refused with everything that is wrong with it. SDP files are named here, read in topology.
+"""
+import ipaddress
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.errors import ConfigurationError
+from appliance.toml_table import Table, is_address
+
+STREAMS_MAX = 16
+STREAM_NAME_CHARACTERS_MAX = 32
+TITLE_CHARACTERS_MAX = 120
+FILE_BYTES_MAX = 1 << 20
+VIEWERS_LIMIT = 10_000
+FANOUT_WORKERS_LIMIT = 64
+_FANOUT_WORKERS_DEFAULT_MIN, _FANOUT_WORKERS_DEFAULT_MAX = 2, 8
+
+H264_ENCODERS = ("auto", "libx264", "h264_nvenc", "h264_qsv", "h264_amf", "h264_v4l2m2m")
+H264_PROFILES = ("constrained-baseline", "high")
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+
+_STREAM_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_INTERFACE_NAME = re.compile(r"[^\s/:]{1,15}")  # Source: dev_valid_name() in Linux net/core/dev.c; ':' marks an alias
+_ORIGIN = re.compile(r"https?://[^\s/?#@]+")
+_ICE_URL = re.compile(r"(stun|stuns|turn|turns):[^\s\"<>;?]+(\?transport=(udp|tcp))?")  # Source: RFC 7064, RFC 7065
+
+
+@dataclass(frozen=True)
+class IceServer:
+    """A STUN or TURN server that players are told of (WHEP `Link: <...>; rel="ice-server"`)."""
+
+    url: str
+    username: str = ""
+    credential: str = ""
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Where the appliance listens and keeps what it must remember."""
+
+    listen_host: str
+    listen_port: int
+    metrics_host: str
+    metrics_port: int
+    state_dir: Path
+    certificate: Path | None
+    certificate_key: Path | None
+    fanout_workers: int
+    media_addresses: tuple[str, ...]  # addresses that ICE offers; empty: every address of the machine
+    viewers_max: int
+    allowed_origins: tuple[str, ...]  # other origins whose pages may play (CORS); ("*",) allows any
+    ice_servers: tuple[IceServer, ...]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How every rendition is coded."""
+
+    h264: str = "auto"
+    bitrate_kbps: int = 6000
+    preset: str = "superfast"
+    h264_profile: str = "constrained-baseline"
+    keyframe_interval_s: int = 10
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """One source in a theatre; each flow is an absolute path of an SDP file or an http(s) URL of one."""
+
+    name: str
+    title: str
+    interface: str
+    video: str
+    metadata: str | None
+    audio: str | None
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration."""
+
+    path: Path
+    server: ServerConfig
+    encoder: EncoderConfig
+    streams: tuple[StreamConfig, ...]
+
+    def stream(self, name: str) -> StreamConfig:
+        """The stream of that name; KeyError if there is none."""
+        for stream in self.streams:
+            if stream.name == name:
+                return stream
+        raise KeyError(name)
+
+
+def load(path: Path | str) -> Config:
+    """Reads the file; raises one ConfigurationError whose `.problems` lists everything that is wrong in it."""
+    path = Path(path).absolute()
+    return parse(_read(path), path)
+
+
+def parse(text: str, path: Path) -> Config:
+    """Reads the text of a configuration file that lies at the absolute `path`; raises as load() does."""
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        # A file nested deeper than the interpreter's stack is not TOML that a person wrote; it is refused like any other.
+        remedy = "Mend the line and try again."
+        raise ConfigurationError(str(path), "TOML (https://toml.io)", str(error) or "too deep nesting", remedy) from error
+    problems: list[str] = []
+    top = Table(values, "", path, problems)
+    server = _server(top.table("server"), _ice_servers(top))
+    encoder = _encoder(top)
+    streams = _streams(top)
+    top.close()
+    if problems:
+        raise ConfigurationError.of(problems)
+    return Config(path, server, encoder, streams)
+
+
+def example() -> str:
+    """The text of a whole configuration file: every key with its default, and one stream."""
+    return _EXAMPLE
+
+
+def join_address(host: str, port: int) -> str:
+    """`host:port` as a URL writes it, with brackets round an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        remedy = "Name the file with --config FILE."
+        raise ConfigurationError(str(path), "a readable configuration file", error.strerror or str(error), remedy) from error
+    if len(content) > FILE_BYTES_MAX:
+        raise ConfigurationError(str(path), f"at most {FILE_BYTES_MAX} octets", "more", "Is this the right file?")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        got = f"octet 0x{content[error.start]:02x} at position {error.start}"
+        raise ConfigurationError(str(path), "text in UTF-8", got, "Save the file as UTF-8.") from error
+
+
+def _server(table: Table, ice_servers: tuple[IceServer, ...]) -> ServerConfig:
+    listen_host, listen_port = table.address("listen", "127.0.0.1:8443")
+    metrics_host, metrics_port = table.address("metrics", "127.0.0.1:9464")
+    if (listen_host, listen_port) == (metrics_host, metrics_port):
+        table.report("metrics", "another address than listen has", f"{metrics_host}:{metrics_port} for both")
+    certificate, certificate_key = table.path("certificate"), table.path("certificate_key")
+    if (certificate is None) != (certificate_key is None):
+        missing = "certificate" if certificate is None else "certificate_key"
+        table.report(missing, "certificate and certificate_key together", "only one of them",
+                     f"Add {missing}, or remove the other one to use a self-signed certificate.")
+    server = ServerConfig(
+        listen_host=listen_host, listen_port=listen_port, metrics_host=metrics_host, metrics_port=metrics_port,
+        state_dir=table.path("state_dir", "state"), certificate=certificate, certificate_key=certificate_key,
+        fanout_workers=table.integer("fanout_workers", _default_fanout_workers(), 1, FANOUT_WORKERS_LIMIT),
+        media_addresses=table.strings("media_addresses", _media_addresses(listen_host), _is_specific_address,
+                                      'IP addresses of this machine, such as "10.0.0.5"'),
+        viewers_max=table.integer("viewers_max", 500, 1, VIEWERS_LIMIT),
+        allowed_origins=table.strings("allowed_origins", (), lambda text: text == "*" or bool(_ORIGIN.fullmatch(text)),
+                                      'origins such as "https://player.example", or "*"'),
+        ice_servers=ice_servers,
+    )
+    table.close()
+    return server
+
+
+def _default_fanout_workers() -> int:
+    cores = len(os.sched_getaffinity(0))
+    return min(max(_FANOUT_WORKERS_DEFAULT_MIN, cores), _FANOUT_WORKERS_DEFAULT_MAX)
+
+
+def _media_addresses(listen_host: str) -> tuple[str, ...]:
+    """Video leaves by the address that the page came from; a box that listens everywhere offers every address."""
+    if listen_host == "localhost":
+        return ("127.0.0.1",)
+    return (listen_host,) if _is_specific_address(listen_host) else ()
+
+
+def _is_specific_address(text: str) -> bool:
+    if not is_address(text):
+        return False
+    address = ipaddress.ip_address(text)
+    return not address.is_unspecified and not address.is_multicast
+
+
+def _ice_servers(top: Table) -> tuple[IceServer, ...]:
+    servers = []
+    for table in top.tables("ice_server"):
+        url = table.text("url", None, lambda text: bool(_ICE_URL.fullmatch(text)), 'a URL such as "stun:host:3478" or "turn:host:3478"')
+        username, credential = table.text("username", ""), table.text("credential", "")
+        if url.startswith("turn") and not (username and credential):
+            table.report("credential", "username and credential for a TURN server", "none or one of them")
+        table.close()
+        servers.append(IceServer(url, username, credential))
+    return tuple(servers)
+
+
+def _encoder(top: Table) -> EncoderConfig:
+    default = EncoderConfig()
+    if isinstance(top.values.get("encoder"), str):  # `encoder = "auto"` is the short way to write [encoder] h264 = "auto"
+        return EncoderConfig(h264=top.choice("encoder", default.h264, H264_ENCODERS))
+    table = top.table("encoder")
+    encoder = EncoderConfig(
+        h264=table.choice("h264", default.h264, H264_ENCODERS),
+        bitrate_kbps=table.integer("bitrate_kbps", default.bitrate_kbps, 100, 100_000),
+        preset=table.choice("preset", default.preset, PRESETS),
+        h264_profile=table.choice("h264_profile", default.h264_profile, H264_PROFILES),
+        keyframe_interval_s=table.integer("keyframe_interval_s", default.keyframe_interval_s, 1, 600),
+        threads=table.integer("threads", default.threads, 1, 64),
+    )
+    table.close()
+    return encoder
+
+
+def _streams(top: Table) -> tuple[StreamConfig, ...]:
+    streams: list[StreamConfig] = []
+    tables = top.tables("stream")
+    if not tables and "stream" not in top.values:
+        top.report("[[stream]]", "at least one stream", "none", "Add a [[stream]] with name, interface and video.")
+    if len(tables) > STREAMS_MAX:
+        top.report("[[stream]]", f"at most {STREAMS_MAX} streams", str(len(tables)), "Run a second appliance for the others.")
+    for table in tables[:STREAMS_MAX]:
+        name = table.text("name", None, _is_stream_name,
+                          f"lower-case letters, digits and single hyphens, at most {STREAM_NAME_CHARACTERS_MAX} characters")
+        if name and any(name == other.name for other in streams):
+            table.report("name", "a name of its own", f"{name!r}, which another stream has")
+        streams.append(StreamConfig(
+            name=name,
+            title=table.text("title", name, lambda text: text.isprintable() and 0 < len(text) <= TITLE_CHARACTERS_MAX,
+                             f"1 to {TITLE_CHARACTERS_MAX} printable characters"),
+            interface=table.text("interface", None, lambda text: is_address(text) or bool(_INTERFACE_NAME.fullmatch(text)),
+                                 'a network interface such as "eno1", or its IP address'),
+            video=table.flow("video", required=True) or "",
+            metadata=table.flow("metadata"),
+            audio=table.flow("audio"),
+        ))
+        table.close()
+    return tuple(streams)
+
+
+def _is_stream_name(text: str) -> bool:
+    return len(text) <= STREAM_NAME_CHARACTERS_MAX and bool(_STREAM_NAME.fullmatch(text))
+
+
+_EXAMPLE = """\
+# The appliance's configuration. Relative paths begin at this file's folder. A key that is commented out shows its default.
+# After a change:  appliance check --config THIS_FILE  and then  systemctl restart appliance
+
+[server]
+listen = "127.0.0.1:8443"          # HTTPS: viewer, WHEP, API; "0.0.0.0:8443" or "[::]:8443" for every address
+metrics = "127.0.0.1:9464"         # plain HTTP: /metrics for Prometheus, /healthz
+state_dir = "state"                # keys and certificate; must be writable, and read by nobody else
+# certificate = "server.crt"       # PEM, with its chain; without one a self-signed certificate is made in state_dir
+# certificate_key = "server.key"
+# fanout_workers = 2               # processes that serve viewers; default: the cores, 2 to 8
+# media_addresses = ["10.0.0.5"]   # where viewers get the video from; default: the address of listen
+# viewers_max = 500                # the next one is told to try again later
+# allowed_origins = []             # web pages elsewhere that may play, such as "https://player.example"; "*": any
+
+[encoder]
+# h264 = "auto"                    # auto: the first hardware encoder that works, else libx264
+# bitrate_kbps = 6000
+# preset = "superfast"             # of libx264
+# h264_profile = "constrained-baseline"   # or "high"
+# keyframe_interval_s = 10         # at the latest; viewers who need one earlier get it at once
+# threads = 1
+
+# [[ice_server]]                   # only where viewers reach the appliance through a NAT
+# url = "turn:turn.example:3478"   # or "stun:..."
+# username = "viewer"
+# credential = "credential-of-the-turn-server"
+
+[[stream]]
+name = "endoscope"                 # lower-case letters, digits, hyphens
+title = "Endoscope, theatre 3"
+interface = "lo"                   # where the multicast groups are joined: a name or an address
+video = "endoscope.sdp"            # a path or an http(s) URL
+# metadata = "endoscope-metadata.sdp"
+# audio = "room.sdp"
+"""

@@ -1,0 +1,189 @@
+"""The configuration file: defaults, every kind of mistake named with its place and remedy, and never an unplanned exception."""
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from appliance import config
+from appliance.errors import ConfigurationError
+
+PATH = Path("/etc/appliance/appliance.toml")
+STREAM = '[[stream]]\nname = "endoscope"\ninterface = "lo"\nvideo = "endoscope.sdp"\n'
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        config.parse(text, PATH)
+    return caught.value.problems
+
+
+def only_problem(text: str) -> str:
+    found = problems(text)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def server(lines: str) -> config.ServerConfig:
+    return config.parse(f"[server]\n{lines}\n{STREAM}", PATH).server
+
+
+def test_a_stream_alone_is_a_whole_configuration():
+    read = config.parse(STREAM, PATH)
+    assert (read.server.listen_host, read.server.listen_port) == ("127.0.0.1", 8443)
+    assert (read.server.metrics_host, read.server.metrics_port) == ("127.0.0.1", 9464)
+    assert read.server.state_dir == Path("/etc/appliance/state")
+    assert read.server.certificate is None and read.server.certificate_key is None
+    assert 2 <= read.server.fanout_workers <= 8
+    assert read.server.media_addresses == ("127.0.0.1",)
+    assert read.server.viewers_max == 500 and read.server.allowed_origins == () and read.server.ice_servers == ()
+    assert read.encoder == config.EncoderConfig("auto", 6000, "superfast", "constrained-baseline", 10, 1)
+    assert read.streams == (config.StreamConfig("endoscope", "endoscope", "lo", "/etc/appliance/endoscope.sdp", None, None),)
+
+
+def test_the_example_says_the_defaults():
+    read = config.parse(config.example(), PATH)
+    assert replace(read, streams=()) == replace(config.parse(STREAM, PATH), streams=())
+
+
+def test_every_commented_line_of_the_example_is_valid_when_uncommented():
+    lines = [line.removeprefix("# ") if " = " in line or "# [[" in line else line for line in config.example().splitlines()]
+    read = config.parse("\n".join(lines), PATH)
+    assert read.server.certificate == Path("/etc/appliance/server.crt")
+    assert read.server.ice_servers == (config.IceServer("turn:turn.example:3478", "viewer", "credential-of-the-turn-server"),)
+    assert read.streams[0].audio == "/etc/appliance/room.sdp"
+
+
+def test_load_reads_a_file_and_makes_paths_absolute_beside_it(tmp_path):
+    (tmp_path / "appliance.toml").write_text('[server]\nstate_dir = "../kept"\n' + STREAM)
+    read = config.load(tmp_path / "appliance.toml")
+    assert read.path == tmp_path / "appliance.toml"
+    assert read.server.state_dir == tmp_path.parent / "kept"
+    assert read.streams[0].video == str(tmp_path / "endoscope.sdp")
+
+
+def test_absolute_paths_and_urls_stay_as_they_are():
+    read = config.parse(STREAM.replace("endoscope.sdp", "https://nmos.example/a/sdp?x=1") + 'metadata = "/srv/m.sdp"\n', PATH)
+    assert read.stream("endoscope").video == "https://nmos.example/a/sdp?x=1"
+    assert read.stream("endoscope").metadata == "/srv/m.sdp"
+    with pytest.raises(KeyError):
+        read.stream("microscope")
+
+
+@pytest.mark.parametrize("text, host, port, media", [
+    ("0.0.0.0:443", "0.0.0.0", 443, ()),
+    ("[::]:8443", "::", 8443, ()),
+    ("[2001:db8::7]:8443", "2001:db8::7", 8443, ("2001:db8::7",)),
+    ("10.1.2.3:65535", "10.1.2.3", 65535, ("10.1.2.3",)),
+    ("localhost:8443", "localhost", 8443, ("127.0.0.1",)),
+    ("theatre-3.hospital.example:8443", "theatre-3.hospital.example", 8443, ()),
+])
+def test_addresses_and_where_the_media_come_from(text, host, port, media):
+    read = server(f'listen = "{text}"')
+    assert (read.listen_host, read.listen_port, read.media_addresses) == (host, port, media)
+
+
+@pytest.mark.parametrize("text", ["8443", ":8443", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:+80", "::1:8443",
+                                  "[::1]", "[127.0.0.1]:80", "1.2.3:80", "256.1.1.1:80", "a b:80", "-a:80", "host_name/x:80", "127.0.0.1:٣"])
+def test_a_bad_address_is_named_with_an_example(text):
+    problem = only_problem(f'[server]\nlisten = "{text}"\n{STREAM}')
+    assert problem.startswith("/etc/appliance/appliance.toml: [server] listen: expected host:port such as") and text in problem
+
+
+def test_all_problems_come_at_once():
+    found = problems('[server]\nlisten = 8443\nviewers_max = true\n[encoder]\npreset = "fst"\n[[stream]]\nname = "A b"\n')
+    assert [problem.split(": ")[1] for problem in found] == [
+        "[server] listen", "[server] viewers_max", "[encoder] preset", "[[stream]] 1 name", "[[stream]] 1 interface", "[[stream]] 1 video"]
+
+
+@pytest.mark.parametrize("text, key, remedy", [
+    ("[servre]\n" + STREAM, "'servre'", "Did you mean 'server'?"),
+    ('[server]\nlissen = "127.0.0.1:1"\n' + STREAM, "[server] 'lissen'", "Did you mean 'listen'?"),
+    (STREAM + 'vidio = "x.sdp"\n', "[[stream]] 1 'vidio'", "Did you mean 'video'?"),
+    (STREAM + "zzz = 1\n", "[[stream]] 1 'zzz'", "Remove it."),
+    ("[encoder]\nh265 = true\n" + STREAM, "[encoder] 'h265'", "Did you mean 'h264'?"),
+])
+def test_an_unknown_key_is_refused_with_what_was_meant(text, key, remedy):
+    problem = only_problem(text)
+    assert f": {key}: expected one of " in problem and problem.endswith(remedy)
+
+
+@pytest.mark.parametrize("line, expected", [
+    ("viewers_max = 0", "a whole number from 1 to 10000"),
+    ("viewers_max = 1.5", "a whole number from 1 to 10000"),
+    ("fanout_workers = 65", "a whole number from 1 to 64"),
+    ('state_dir = ""', "a path"),
+    ('media_addresses = "10.0.0.5"', "a list of IP addresses"),
+    ('media_addresses = ["0.0.0.0"]', "a list of IP addresses"),
+    ('media_addresses = ["239.1.1.1"]', "a list of IP addresses"),
+    ('allowed_origins = ["player.example"]', "a list of origins"),
+    ('allowed_origins = ["https://player.example/page"]', "a list of origins"),
+    ('certificate = "server.crt"', "certificate and certificate_key together"),
+    ('certificate_key = "server.key"', "certificate and certificate_key together"),
+    ('metrics = "127.0.0.1:8443"', "another address than listen has"),
+])
+def test_a_wrong_value_of_the_server_says_what_is_expected(line, expected):
+    assert f"expected {expected}" in only_problem(f"[server]\n{line}\n{STREAM}")
+
+
+@pytest.mark.parametrize("change, expected", [
+    (('"endoscope"\n', '"Endoscope"\n'), "lower-case letters"),
+    (('"endoscope"\n', '"a--b"\n'), "lower-case letters"),
+    (('"endoscope"\n', '"a/b"\n'), "lower-case letters"),
+    (('"endoscope"\n', f'"{"a" * 33}"\n'), "lower-case letters"),
+    (('"lo"', '"a b"'), "a network interface"),
+    (('"lo"', '"eth0:1"'), "a network interface"),
+    (('"lo"', '"a-name-much-too-long"'), "a network interface"),
+    (('"endoscope.sdp"', '"rtsp://camera/1"'), "the path of an SDP file"),
+    (('"endoscope.sdp"', '"http:///x"'), "the path of an SDP file"),
+    (('"endoscope.sdp"', '"a\\u0000b"'), "the path of an SDP file"),
+    (('"endoscope.sdp"', '"x.sdp"\ntitle = "a\\u0007b"'), "1 to 120 printable characters"),
+])
+def test_a_wrong_value_of_a_stream_says_what_is_expected(change, expected):
+    assert f"expected {expected}" in only_problem(STREAM.replace(*change))
+
+
+def test_an_interface_may_be_an_address():
+    assert config.parse(STREAM.replace('"lo"', '"10.0.0.5"'), PATH).streams[0].interface == "10.0.0.5"
+
+
+def test_names_of_streams_are_unique():
+    assert "'endoscope', which another stream has" in only_problem(STREAM + STREAM)
+
+
+def test_at_least_one_stream_and_not_too_many():
+    assert "at least one stream" in only_problem("")
+    assert "Write [[stream]] with two brackets" in only_problem(STREAM.replace("[[stream]]", "[stream]"))
+    many = "".join(STREAM.replace("endoscope\"\n", f"endoscope-{number}\"\n", 1) for number in range(config.STREAMS_MAX + 1))
+    assert f"at most {config.STREAMS_MAX} streams" in only_problem(many)
+
+
+def test_the_encoder_may_be_chosen_in_one_word():
+    assert config.parse('encoder = "libx264"\n' + STREAM, PATH).encoder == config.EncoderConfig(h264="libx264")
+    assert "one of auto, libx264" in only_problem('encoder = "x265"\n' + STREAM)
+
+
+def test_ice_servers_and_what_turn_needs():
+    text = '[[ice_server]]\nurl = "stun:stun.example:3478"\n' + STREAM
+    assert config.parse(text, PATH).server.ice_servers == (config.IceServer("stun:stun.example:3478"),)
+    assert "username and credential" in only_problem(text.replace("stun:stun", "turn:turn"))
+    assert "expected a URL" in only_problem(text.replace("stun:stun.example", "https://x>"))
+
+
+def test_what_is_not_toml_is_refused_with_the_line(tmp_path):
+    assert "line 2" in only_problem("[server]\nlisten = \n")
+    assert "TOML" in only_problem("a = " + "[" * 100_000)
+
+
+def test_an_unreadable_file_is_refused(tmp_path):
+    for content, expected in ((b"\xff\xfe", "UTF-8"), (b"#" * (config.FILE_BYTES_MAX + 1), "at most")):
+        (tmp_path / "appliance.toml").write_bytes(content)
+        with pytest.raises(ConfigurationError, match=expected):
+            config.load(tmp_path / "appliance.toml")
+    for path in (tmp_path / "missing.toml", tmp_path):
+        with pytest.raises(ConfigurationError, match="--config FILE"):
+            config.load(path)
+
+
+def test_an_address_is_joined_as_a_url_writes_it():
+    assert config.join_address("127.0.0.1", 80) == "127.0.0.1:80"
+    assert config.join_address("::1", 8443) == "[::1]:8443"
