@@ -32,6 +32,7 @@ def _reasons(*values: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 EVERY_STAGE = (
     Metric("appliance_stage_heartbeat_monotonic_seconds", GAUGE, "Monotonic time of the stage's last sign of life", scope=("stage",), scale=1e-9),
+    Metric("appliance_stage_pid", GAUGE, "Process id of the stage", scope=("stage",)),
     Metric("appliance_stage_ready", GAUGE, "1 once the stage works", scope=("stage",)),
 )
 FRAMES_DROPPED = "appliance_frames_dropped_total"

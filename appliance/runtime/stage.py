@@ -77,6 +77,7 @@ class Stage:
         self._heartbeat = self.counters.gauge("appliance_stage_heartbeat_monotonic_seconds")
         self._ready = self.counters.gauge("appliance_stage_ready")
         self._heartbeat.set(clock.monotonic_ns())
+        self.counters.gauge("appliance_stage_pid").set(os.getpid())
 
     @property
     def stream(self) -> StreamConfig | None:

@@ -1,0 +1,87 @@
+# The appliance's commands. On a fresh Debian 12: `make demo` or `make test`, nothing before them.
+# Each long step leaves a stamp in build/, so that a second run takes seconds.
+
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMPS := build/stamps
+
+BUILD_PACKAGES := gcc libc6-dev libssl-dev python3-dev python3-venv
+TEST_PACKAGES := chromium firefox-esr ffmpeg gir1.2-gst-plugins-bad-1.0 gstreamer1.0-nice gstreamer1.0-plugins-bad \
+	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-tools iproute2 prometheus python3-gst-1.0
+BENCH_PACKAGES := janus simple-whip-client
+
+PREFIX ?= /opt/appliance
+CONFIG_DIR ?= /etc/appliance
+UNIT_DIR ?= /etc/systemd/system
+
+.PHONY: build demo test bench install uninstall clean
+.DEFAULT_GOAL := build
+
+build: $(STAMPS)/extensions $(STAMPS)/viewer
+
+demo: build
+	@$(VENV)/bin/appliance demo
+
+test: build $(STAMPS)/test-packages $(STAMPS)/test-python
+	@echo "== tests"
+	@$(PYTHON) -m pytest tests --ignore=tests/bench
+	@cd appliance/viewer && npm test --silent
+
+bench: build $(STAMPS)/test-packages $(STAMPS)/test-python
+	@$(PYTHON) -m pytest tests/bench --benchmark-only --benchmark-columns=min,median,stddev,ops --benchmark-sort=name
+	@$(PYTHON) -m tests.bench
+
+# $(call install_packages,NAMES): installs the Debian packages that are missing, as root or with sudo.
+define install_packages
+	missing=(); for name in $(1); do \
+		dpkg-query -W -f='$${Status}' $$name 2>/dev/null | grep -q 'ok installed' || missing+=($$name); done; \
+	if [ $${#missing[@]} -gt 0 ]; then \
+		echo "== Debian packages: $${missing[*]}"; \
+		if ! command -v apt-get >/dev/null; then echo "This is not Debian: install $${missing[*]} by hand."; exit 1; fi; \
+		as_root=; if [ "$$(id -u)" != 0 ]; then as_root=sudo; \
+			command -v sudo >/dev/null || { echo "Run as root, or install: $${missing[*]}"; exit 1; }; fi; \
+		$$as_root apt-get update -qq && \
+		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $${missing[@]} >/dev/null || exit 1; \
+	fi
+endef
+
+$(STAMPS)/build-packages: Makefile
+	@$(call install_packages,$(BUILD_PACKAGES))
+	@command -v npm >/dev/null || { $(call install_packages,nodejs npm); }
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/test-packages: Makefile
+	@$(call install_packages,$(TEST_PACKAGES))
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/python: pyproject.toml $(STAMPS)/build-packages
+	@echo "== Python packages into $(VENV)"
+	@test -x $(PYTHON) || python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off "setuptools>=77" wheel "cython==3.3.1"
+	@$(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off --no-build-isolation -e .
+	@touch $@
+
+$(STAMPS)/test-python: pyproject.toml $(STAMPS)/python
+	@echo "== Python packages of the tests"
+	@$(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off --no-build-isolation -e '.[test]'
+	@touch $@
+
+$(STAMPS)/extensions: $(STAMPS)/python setup.py $(wildcard cext/*.pyx cext/*.pxd cext/kernels/*)
+	@echo "== C extensions"
+	@$(PYTHON) setup.py -q build_ext --inplace -j 2 2>build/extensions.log || { cat build/extensions.log; exit 1; }
+	@touch $@
+
+$(STAMPS)/viewer: $(STAMPS)/build-packages $(filter-out appliance/viewer/dist% appliance/viewer/node_modules%,$(wildcard appliance/viewer/* appliance/viewer/src/*))
+	@echo "== viewer"
+	@cd appliance/viewer && npm ci --silent --no-audit --no-fund && npm run --silent build
+	@touch $@
+
+install: build
+	@PREFIX="$(PREFIX)" CONFIG_DIR="$(CONFIG_DIR)" UNIT_DIR="$(UNIT_DIR)" DESTDIR="$(DESTDIR)" systemd/install.sh
+
+uninstall:
+	@PREFIX="$(PREFIX)" CONFIG_DIR="$(CONFIG_DIR)" UNIT_DIR="$(UNIT_DIR)" DESTDIR="$(DESTDIR)" systemd/install.sh --remove
+
+clean:
+	rm -rf build $(VENV) appliance/viewer/dist appliance/viewer/node_modules cext/*.so cext/*.c *.egg-info

@@ -1,0 +1,124 @@
+"""The exporter stage: /metrics for Prometheus and /healthz, from the shared counters. Plain HTTP on [server] metrics.
+
+It only reads; a scrape costs the data plane nothing.
+"""
+import asyncio
+import os
+from collections.abc import Iterator
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+import appliance.version
+from appliance import clock
+from appliance.runtime.counters import Segment
+from appliance.runtime.metrics import COUNTER, GAUGE, HISTOGRAM, Metric
+from appliance.runtime.stage import Stage
+
+HEARTBEAT_LIMIT_S = 3.0
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Collector:
+    """Turns the segment's cells into Prometheus families at each scrape."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+
+    def collect(self) -> Iterator:
+        """Every family; called by prometheus_client."""
+        families: dict[str, tuple] = {}
+        for series, value in self._segment.read():
+            _, family = families.setdefault(series.metric.name, (series.metric, _family(series.metric, [name for name, _ in series.labels])))
+            labels = [text for _, text in series.labels]
+            if series.metric.kind == HISTOGRAM:
+                counts, total_ns = value
+                family.add_metric(labels, _cumulative(series.metric, counts), total_ns * 1e-9)
+            else:
+                family.add_metric(labels, value * series.metric.scale)
+        yield from (family for _, family in families.values())
+        yield from _processes(self._segment)
+        information = GaugeMetricFamily("appliance_build_info", "Version of the appliance", labels=["version"])
+        information.add_metric([appliance.version.VERSION], 1)
+        yield information
+
+
+def _family(metric: Metric, labels: list[str]):
+    kinds = {COUNTER: CounterMetricFamily, GAUGE: GaugeMetricFamily, HISTOGRAM: HistogramMetricFamily}
+    return kinds[metric.kind](metric.name, metric.help, labels=labels)
+
+
+def _cumulative(metric: Metric, counts: list[int]) -> list[tuple[str, int]]:
+    total, buckets = 0, []
+    for bound, count in zip([*map(str, metric.buckets_s), "+Inf"], counts):
+        total += count
+        buckets.append((bound, total))
+    return buckets
+
+
+def _processes(segment: Segment) -> Iterator:
+    """CPU and memory of every stage's process, from /proc."""
+    cpu = CounterMetricFamily("appliance_stage_cpu_seconds_total", "CPU time of the stage's present process", labels=["stage"])
+    memory = GaugeMetricFamily("appliance_stage_resident_bytes", "Resident memory of the stage's process, shared rings included", labels=["stage"])
+    for series, pid in segment.read():
+        if series.metric.name != "appliance_stage_pid" or not pid:
+            continue
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+        except OSError:
+            continue  # it ended between the two reads
+        cpu.add_metric([series.stage], (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS)
+        memory.add_metric([series.stage], int(fields[21]) * _PAGE_BYTES)
+    yield cpu
+    yield memory
+
+
+def problems(segment: Segment) -> list[str]:
+    """Why the appliance is not healthy, one sentence a stage; empty when every stage runs."""
+    found, now_ns = [], clock.monotonic_ns()
+    beats = {series.stage: value for series, value in segment.read() if series.metric.name == "appliance_stage_heartbeat_monotonic_seconds"}
+    for series, ready in segment.read():
+        if series.metric.name != "appliance_stage_ready":
+            continue
+        silent_s = (now_ns - beats[series.stage]) / 1e9
+        if not ready:
+            found.append(f"stage {series.stage} is not running yet")
+        elif silent_s > HEARTBEAT_LIMIT_S:
+            found.append(f"stage {series.stage} has been silent for {silent_s:.1f} s")
+    return found
+
+
+def application(segment: Segment) -> web.Application:
+    """The HTTP application."""
+    registry = CollectorRegistry()
+    registry.register(Collector(segment))
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(_: web.Request) -> web.Response:
+        reasons = problems(segment)
+        return web.json_response({"status": "unhealthy" if reasons else "healthy", "reasons": reasons}, status=503 if reasons else 200)
+
+    server = web.Application()
+    server.router.add_get("/metrics", metrics)
+    server.router.add_get("/healthz", healthz)
+    return server
+
+
+async def _serve(stage: Stage) -> None:
+    runner = web.AppRunner(application(stage.counters.segment), access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    await web.SockSite(runner, stage.sockets["metrics"]).start()
+    stage.ready()
+    await stage.until_stopped()
+    await runner.cleanup()
+
+
+def run(stage: Stage) -> None:
+    """The exporter's process."""
+    asyncio.run(_serve(stage))

@@ -1,0 +1,145 @@
+"""What the stages share, made and owned by the supervisor: rings, doorbells, counters and listening sockets.
+
+Everything is an inherited file descriptor (no names in /dev/shm); only the fan-out workers' Unix sockets have a path, in a private folder.
+"""
+import errno
+import os
+import shutil
+import socket
+import tempfile
+
+from appliance.config import Config
+from appliance.errors import ConfigurationError
+from appliance.runtime.counters import Segment
+from appliance.runtime.ring import Ring
+from appliance.runtime.stage import RingEnd, StagePlan
+from appliance.topology import RingSpec, StageSpec, Topology
+
+MEMORY_RESERVE_BYTES = 64 << 20
+HTTPS_BACKLOG = 256
+
+
+class Resources:
+    """All shared things of one topology."""
+
+    def __init__(self, config: Config, topology: Topology) -> None:
+        self._rings: dict[str, tuple[RingSpec, Ring, tuple[int, ...]]] = {}
+        self._sockets: dict[str, dict[str, socket.socket]] = {}
+        self._peers: dict[str, str] = {}
+        self._folder = tempfile.mkdtemp(prefix="appliance-")
+        self.counters = Segment.create(list(topology.series))
+        try:
+            for stage in topology.stages:
+                self._sockets[stage.name] = {kind: self._listen(stage.name, kind, config) for kind in stage.sockets}
+            check_memory(topology)
+            for spec in topology.rings:
+                self._rings[spec.name] = (spec, _make_ring(spec), tuple(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in spec.readers))
+        except BaseException:
+            self.close()
+            raise
+
+    def _listen(self, stage: str, kind: str, config: Config) -> socket.socket:
+        if kind == "control":
+            path = os.path.join(self._folder, f"{stage}.sock")
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            listener.bind(path)
+            os.chmod(path, 0o600)
+            listener.listen()
+            self._peers[stage] = path
+            return listener
+        server = config.server
+        host, port, key = ((server.listen_host, server.listen_port, "listen") if kind == "https"
+                           else (server.metrics_host, server.metrics_port, "metrics"))
+        return listen_tcp(host, port, f"[server] {key}")
+
+    def plan_of(self, spec: StageSpec, config: Config, topology: Topology) -> StagePlan:
+        """What one stage's process inherits."""
+        ends = []
+        for ring_spec, ring, doorbells in self._rings.values():
+            if ring_spec.writer == spec.name:
+                ends.append(RingEnd(ring_spec.name, ring.fd, ring_spec.format, doorbells))
+            if spec.name in ring_spec.readers:
+                place = ring_spec.readers.index(spec.name)
+                ends.append(RingEnd(ring_spec.name, ring.fd, ring_spec.format, (doorbells[place],), place))
+        return StagePlan(
+            name=spec.name, config=config, flows=topology.flows, rings=tuple(ends),
+            counters_fd=self.counters.fd, series=self.counters.series,
+            sockets={kind: listener.fileno() for kind, listener in self._sockets[spec.name].items()},
+            peers=self._peers, supervisor_pid=os.getpid())
+
+    def evict(self, stage: str) -> None:
+        """Gives back every lease of a stage whose process has been reaped."""
+        for spec, ring, _ in self._rings.values():
+            if stage in spec.readers:
+                ring.evict(spec.readers.index(stage))
+
+    def close(self) -> None:
+        """Lets go of everything; memory returns when the last stage has ended."""
+        for _, ring, doorbells in self._rings.values():
+            ring.close()
+            for doorbell in doorbells:
+                os.close(doorbell)
+        for listeners in self._sockets.values():
+            for listener in listeners.values():
+                listener.close()
+        os.close(self.counters.fd)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def listen_tcp(host: str, port: int, where: str) -> socket.socket:
+    """A listening TCP socket. ConfigurationError if the address is not ours or the port is in use."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        raise ConfigurationError(where, "an address of this machine", f"{host} ({error})", "Name an address that 'ip address' shows.") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(HTTPS_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            remedy = f"Stop the other program ('ss -ltnp sport = :{port}' names it) or choose another port."
+            raise ConfigurationError(where, "a free port", f"{host}:{port}, which is in use", remedy) from error
+        raise ConfigurationError(where, "an address and port that this user may open", f"{host}:{port} ({error.strerror})",
+                                 "Name an address that 'ip address' shows, and a port above 1023.") from error
+    return listener
+
+
+def check_memory(topology: Topology) -> None:
+    """ConfigurationError if the rings do not fit into the memory that is left, before a byte of it is taken."""
+    needed = sum(ring.total_bytes for ring in topology.rings)
+    left = available_bytes()
+    if needed + MEMORY_RESERVE_BYTES > left:
+        raise ConfigurationError(
+            "memory", f"{(needed + MEMORY_RESERVE_BYTES) >> 20} MiB for the rings of {len(topology.flows)} stream(s)", f"{left >> 20} MiB left",
+            "Give the service more memory (MemoryMax= in the unit), fewer streams, or fewer [server] fanout_workers.")
+
+
+def available_bytes() -> int:
+    """Memory that this process may still take: the machine's, or what its control groups leave."""
+    with open("/proc/meminfo") as file:
+        fields = dict(line.split(":") for line in file)
+    left = [int(fields["MemAvailable"].split()[0]) << 10]
+    with open("/proc/self/cgroup") as file:
+        paths = [line.strip().split(":", 2)[2] for line in file if line.startswith("0::")]
+    path = "/sys/fs/cgroup" + (paths[0] if paths else "")
+    while path.startswith("/sys/fs/cgroup"):
+        try:
+            with open(f"{path}/memory.max") as limit, open(f"{path}/memory.current") as used:
+                maximum = limit.read().strip()
+                if maximum != "max":
+                    left.append(int(maximum) - int(used.read()))
+        except OSError:
+            pass  # the root group has no such files, and without cgroup v2 there are none at all
+        path = os.path.dirname(path)
+    return max(0, min(left))
+
+
+def _make_ring(spec: RingSpec) -> Ring:
+    try:
+        return Ring.create(spec.name, spec.slots, spec.slot_bytes, spec.policy, spec.format)
+    except OSError as error:
+        raise ConfigurationError(f"ring {spec.name}", f"{spec.total_bytes >> 20} MiB of shared memory", error.strerror or str(error),
+                                 "Give the service more memory, or remove limits on shared memory (RLIMIT, MemoryMax=).") from error

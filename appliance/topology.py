@@ -1,0 +1,187 @@
+"""THE table: which stages run, which rings join them, what each counts. It reads like the drawing in ARCHITECTURE.md.
+
+Called by the supervisor with a configuration; pure but for reading the SDP files. Nothing is created here.
+"""
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from appliance.config import Config, StreamConfig
+from appliance.errors import ConfigurationError
+from appliance.frame import Audience, Codec, PlanarFormat
+from appliance.protocol import sdp
+from appliance.runtime import metrics
+from appliance.runtime.counters import Series, series_of
+from appliance.runtime.ring import EVERY, LATEST
+from appliance.runtime.stage import Flows
+
+SDP_TIMEOUT_S = 5.0
+SDP_BYTES_MAX = 64 * 1024
+
+# Two open frames, the newest, one leased by convert, and one to spare for a reader that is late.
+RAW_SLOTS = 6
+# One claimed, the newest, one leased by each of four encoders, and one to spare.
+PLANAR_SLOTS = 7
+# 160 ms at 50 frames a second: a worker that is further behind than that shows its viewers the next keyframe instead.
+UNIT_SLOTS = 8
+# A keyframe is bounded by the encoder's VBV to a fraction of this.
+UNIT_BYTES_MAX = 512 * 1024
+RECORD_SLOTS = 16
+RECORD_BYTES_MAX = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Rendition:
+    """One coding of a stream for one audience."""
+
+    audience: Audience
+    codec: Codec
+
+    @property
+    def name(self) -> str:
+        """"expert", "class" (H.264), "expert.vp8", "class.vp8"."""
+        return self.audience.value if self.codec is Codec.H264 else f"{self.audience.value}.{self.codec.value}"
+
+
+RENDITIONS = tuple(Rendition(audience, codec) for codec in Codec for audience in Audience)
+
+
+@dataclass(frozen=True)
+class RingSpec:
+    """A ring to be made: one writer, its readers in the order of their places."""
+
+    name: str
+    slots: int
+    slot_bytes: int
+    policy: int
+    format: bytes
+    writer: str
+    readers: tuple[str, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """Memory that its slots take."""
+        return self.slots * self.slot_bytes
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A process to be run. `module` has run(stage)."""
+
+    name: str
+    module: str
+    series: tuple[Series, ...]
+    sockets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Everything the supervisor makes and starts, in the order of starting."""
+
+    stages: tuple[StageSpec, ...]
+    rings: tuple[RingSpec, ...]
+    flows: dict[str, Flows] = field(default_factory=dict)
+    series: tuple[Series, ...] = ()
+
+
+def lay_out(config: Config) -> Topology:
+    """The topology of a configuration. ConfigurationError with every problem that the SDP files have."""
+    flows, problems = {}, []
+    for stream in config.streams:
+        try:
+            flows[stream.name] = read_flows(stream)
+        except ConfigurationError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigurationError.of(problems)
+    workers = [f"fanout.{number}" for number in range(config.server.fanout_workers)]
+    rings = tuple(ring for stream in config.streams for ring in _rings(stream, flows[stream.name], workers))
+    stages, series = [], list(_supervisor_series(config, workers))
+    for name, module, declared, sockets in _stages(config, workers):
+        own = []
+        for scope, group in declared:
+            first = series[-1].first + series[-1].cells
+            found = series_of(name, group, {"stage": name} | scope, first)
+            own += found
+            series += found
+        stages.append(StageSpec(name, module, tuple(own), sockets))
+    return Topology(tuple(stages), rings, flows, tuple(series))
+
+
+def stage_names(config: Config) -> list[str]:
+    """Names of all stages, in the order of starting."""
+    workers = [f"fanout.{number}" for number in range(config.server.fanout_workers)]
+    return [name for name, *_ in _stages(config, workers)]
+
+
+def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
+    """(name, module, ((scope labels, metrics), ...), sockets). Downstream first, so that nobody publishes into the void."""
+    yield "exporter", "appliance.exporter", (({}, metrics.EXPORTER),), ("metrics",)
+    for worker in workers:
+        declared = [({}, metrics.FANOUT)]
+        for stream in config.streams:
+            declared += [({"stream": stream.name, "audience": rendition.audience.value, "rendition": rendition.name}, metrics.FANOUT_RENDITION)
+                         for rendition in RENDITIONS]
+        yield worker, "appliance.fanout", tuple(declared), ("control",)
+    yield "gateway", "appliance.gateway", (({}, metrics.GATEWAY),), ("https",)
+    for stream in config.streams:
+        scope = {"stream": stream.name}
+        for rendition in RENDITIONS:
+            own = scope | {"audience": rendition.audience.value, "rendition": rendition.name}
+            yield f"encode.{stream.name}.{rendition.name}", "appliance.encode", ((own, metrics.ENCODE),), ()
+        yield f"convert.{stream.name}", "appliance.convert", ((scope, metrics.CONVERT),), ()
+        if stream.metadata:
+            yield f"metadata.{stream.name}", "appliance.metadata", ((scope, metrics.METADATA),), ()
+        yield f"ingest.{stream.name}", "appliance.ingest", ((scope, metrics.INGEST),), ()
+
+
+def _supervisor_series(config: Config, workers: list[str]) -> Iterator[Series]:
+    first = 0
+    for name, *_ in _stages(config, workers):
+        yield from series_of("supervisor", metrics.SUPERVISOR, {"stage": name}, first)
+        first += len(metrics.SUPERVISOR)
+
+
+def _rings(stream: StreamConfig, flows: Flows, workers: list[str]) -> Iterator[RingSpec]:
+    name, video = stream.name, flows.video.format
+    planar = PlanarFormat(video.width, video.height)
+    encoders = tuple(f"encode.{name}.{rendition.name}" for rendition in RENDITIONS)
+    yield RingSpec(f"raw.{name}", RAW_SLOTS, video.frame_bytes, LATEST, video.to_bytes(), f"ingest.{name}", (f"convert.{name}",))
+    yield RingSpec(f"planar.{name}", PLANAR_SLOTS, planar.frame_bytes, LATEST, planar.to_bytes(), f"convert.{name}", encoders)
+    for worker in workers:
+        number = worker.split(".")[1]
+        for rendition in RENDITIONS:
+            yield RingSpec(f"units.{name}.{rendition.name}.{number}", UNIT_SLOTS, UNIT_BYTES_MAX, EVERY, rendition.codec.value.encode(),
+                           f"encode.{name}.{rendition.name}", (worker,))
+        if stream.metadata:
+            for audience in Audience:
+                yield RingSpec(f"records.{name}.{audience.value}.{number}", RECORD_SLOTS, RECORD_BYTES_MAX, EVERY, b"record",
+                               f"metadata.{name}", (worker,))
+
+
+def read_flows(stream: StreamConfig) -> Flows:
+    """The flows that a stream's SDP files describe. ConfigurationError if one cannot be read or received."""
+    video = sdp.video_flow(_read_sdp(stream, "video", stream.video), stream.video)
+    metadata = None
+    if stream.metadata:
+        metadata = sdp.metadata_flow(_read_sdp(stream, "metadata", stream.metadata), stream.metadata)
+    return Flows(video, metadata)
+
+
+def _read_sdp(stream: StreamConfig, key: str, place: str) -> str:
+    """Text of an SDP by path or http(s) URL."""
+    where = f"stream \"{stream.name}\", {key}"
+    try:
+        if place.startswith(("http://", "https://")):
+            with urllib.request.urlopen(place, timeout=SDP_TIMEOUT_S) as answer:
+                content = answer.read(SDP_BYTES_MAX + 1)
+        else:
+            with Path(place).open("rb") as file:
+                content = file.read(SDP_BYTES_MAX + 1)
+    except (OSError, urllib.error.URLError, ValueError) as error:
+        raise ConfigurationError(where, f"a readable SDP at {place}", str(error), "Check the path or the URL and its rights.") from error
+    if len(content) > SDP_BYTES_MAX:
+        raise ConfigurationError(where, f"an SDP of at most {SDP_BYTES_MAX} octets at {place}", "a larger file", "Is this the right file?")
+    return content.decode("utf-8", "replace")
