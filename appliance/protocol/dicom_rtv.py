@@ -19,7 +19,8 @@ from pydicom.filewriter import write_dataset
 from appliance.errors import ProtocolError
 from appliance.protocol.dicom_elements import Element, walk
 
-GRAIN_BYTES_MAX = 65_536
+GRAIN_BYTES_MAX = 65_536 - 16
+"""Octets of a grain: with its 16-octet header it fits a data-channel message and a record slot of 64 KiB."""
 PREAMBLE_BYTES = 128
 _META_START = PREAMBLE_BYTES + 4
 
