@@ -119,8 +119,15 @@ def verify(key: bytes, token: str, now_s: float | None = None) -> Grant:
     return Grant(subject, role, stream, expires_s)
 
 
-def link(config: Config, stream: str, token: str) -> str:
-    """The address that opens the viewer with this token. The fragment stays in the browser and reaches no log."""
+def link(config: Config, role: Role | str, stream: str, hours: float = 12, subject: str = "") -> str:
+    """A one-click link for one person: issues a token and puts it into the viewer's address."""
+    token = issue_for(config, role, stream, hours, subject)
+    # One page shows one stream: a token for all of them opens with the first.
+    return address(config, config.streams[0].name if stream == EVERY_STREAM else stream, token)
+
+
+def address(config: Config, stream: str, token: str) -> str:
+    """Where the viewer shows this stream. The token is in the fragment, which stays in the browser and reaches no log."""
     server = config.server
     host = socket.gethostname() if server.listen_host in _WILDCARD_HOSTS else server.listen_host
     return f"https://{join_address(host, server.listen_port)}/?stream={stream}#token={token}"
@@ -139,10 +146,7 @@ def issue_for(config: Config, role: Role | str, stream: str, hours: float = 12, 
 def run(options: argparse.Namespace) -> int:
     """`appliance token`: prints a token, or with --link the address that opens the viewer."""
     config = load(options.config)
-    token = issue_for(config, options.role, options.stream, options.hours, options.name)
-    # One link opens one stream; a token for all of them opens with the first.
-    stream = config.streams[0].name if options.stream == EVERY_STREAM else options.stream
-    print(link(config, stream, token) if options.link else token)
+    print((link if options.link else issue_for)(config, options.role, options.stream, options.hours, options.name))
     return 0
 
 

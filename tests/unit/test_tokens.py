@@ -120,10 +120,10 @@ def configuration(listen: str) -> config.Config:
     return config.parse(text, Path("/etc/appliance/appliance.toml"))
 
 
-def test_a_link_holds_the_token_in_its_fragment():
-    assert tokens.link(configuration("10.0.0.5:8443"), "endoscope", "a.b.c") == "https://10.0.0.5:8443/?stream=endoscope#token=a.b.c"
-    assert tokens.link(configuration("[::1]:8443"), "endoscope", "t").startswith("https://[::1]:8443/")
-    assert "0.0.0.0" not in tokens.link(configuration("0.0.0.0:8443"), "endoscope", "t")
+def test_an_address_holds_the_token_in_its_fragment():
+    assert tokens.address(configuration("10.0.0.5:8443"), "endoscope", "a.b.c") == "https://10.0.0.5:8443/?stream=endoscope#token=a.b.c"
+    assert tokens.address(configuration("[::1]:8443"), "endoscope", "t").startswith("https://[::1]:8443/")
+    assert "0.0.0.0" not in tokens.address(configuration("0.0.0.0:8443"), "endoscope", "t")
 
 
 def test_the_command_prints_a_token_or_a_link(tmp_path, capsys):
