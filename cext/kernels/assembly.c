@@ -1,0 +1,366 @@
+#include "assembly.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct assembly *assembly_new(const struct raster *raster, const struct frame_sink *sink, uint8_t payload_type, const uint8_t *neutral)
+{
+    struct assembly *assembly = calloc(1, sizeof *assembly);
+    if (!assembly)
+        return NULL;
+    assembly->raster = *raster;
+    assembly->sink = *sink;
+    assembly->payload_type = payload_type;
+    assembly->rate_hz = 90000;
+    memcpy(assembly->neutral, neutral, raster->pgroup_bytes);
+    for (uint32_t i = 0; i < FRAMES_OPEN_MAX; i++) {
+        assembly->open[i].coverage = calloc(raster->pgroups / 64 + 1, sizeof(uint64_t));
+        if (!assembly->open[i].coverage) {
+            assembly_free(assembly);
+            return NULL;
+        }
+    }
+    return assembly;
+}
+
+void assembly_free(struct assembly *assembly)
+{
+    for (uint32_t i = 0; i < FRAMES_OPEN_MAX; i++) {
+        if (i < assembly->open_count && assembly->open[i].payload)
+            assembly->sink.abandon(assembly->sink.context, assembly->open[i].slot);
+        free(assembly->open[i].coverage);
+    }
+    free(assembly);
+}
+
+/* Marks pgroups as arrived; returns how many were not before. */
+static uint32_t cover(uint64_t *coverage, uint32_t first, uint32_t count)
+{
+    uint32_t fresh = 0;
+    while (count) {
+        uint32_t take = 64 - first % 64;
+        if (count < take)
+            take = count;
+        uint64_t bits = (take == 64 ? ~0ull : (1ull << take) - 1) << (first % 64);
+        fresh += (uint32_t)__builtin_popcountll(bits & ~coverage[first / 64]);
+        coverage[first / 64] |= bits;
+        first += take;
+        count -= take;
+    }
+    return fresh;
+}
+
+/* First pgroup from `from` on that has arrived (or has not), at most `end`. */
+static uint32_t find(const uint64_t *coverage, uint32_t from, uint32_t end, bool arrived)
+{
+    while (from < end) {
+        uint64_t bits = (arrived ? coverage[from / 64] : ~coverage[from / 64]) >> (from % 64);
+        if (bits) {
+            from += (uint32_t)__builtin_ctzll(bits);
+            return from < end ? from : end;
+        }
+        from += 64 - from % 64;
+    }
+    return end;
+}
+
+/* Fills the holes with the newest published samples of the same place, or with grey. Returns the rows that have a hole. */
+static uint32_t conceal(struct assembly *assembly, struct open_frame *frame, const uint8_t *last)
+{
+    const struct raster *raster = &assembly->raster;
+    uint32_t rows = 0, next_row = 0, end = 0;
+    for (;;) {
+        uint32_t start = find(frame->coverage, end, raster->pgroups, false);
+        if (start == raster->pgroups)
+            return rows;
+        end = find(frame->coverage, start, raster->pgroups, true);
+        /* Several holes of one row count once. */
+        uint32_t first_row = start / raster->row_pgroups, after_row = (end - 1) / raster->row_pgroups + 1;
+        rows += after_row - (first_row > next_row ? first_row : next_row);
+        next_row = after_row;
+        /* Safety: start < end <= raster.pgroups, and both payloads hold raster.pgroups * pgroup_bytes octets. */
+        size_t offset = (size_t)start * raster->pgroup_bytes, length = (size_t)(end - start) * raster->pgroup_bytes;
+        if (last)
+            memcpy(frame->payload + offset, last + offset, length);
+        else
+            for (size_t i = 0; i < length; i += raster->pgroup_bytes)
+                memcpy(frame->payload + offset + i, assembly->neutral, raster->pgroup_bytes);
+    }
+}
+
+/* The TAI instant nearest to the arrival that has this RTP timestamp; as appliance.clock.unwrap_rtp_timestamp. */
+static int64_t unwrap(const struct assembly *assembly, uint32_t timestamp, int64_t near_tai_ns)
+{
+    const __int128 second_ns = 1000000000;
+    __int128 near_ticks = (__int128)near_tai_ns * assembly->rate_hz / second_ns;
+    int32_t difference = (int32_t)(timestamp - assembly->mediaclk_offset - (uint32_t)near_ticks);
+    /* Rounded up, so that the timestamp of the result is the timestamp again. */
+    return (int64_t)(((near_ticks + difference) * second_ns + assembly->rate_hz - 1) / assembly->rate_hz);
+}
+
+static void publish(struct assembly *assembly, struct open_frame *frame)
+{
+    struct assembly_statistics *statistics = &assembly->statistics;
+    const struct raster *raster = &assembly->raster;
+    int64_t capture = unwrap(assembly, frame->timestamp, frame->first.tai_ns);
+    if (llabs(capture - frame->first.tai_ns) > CAPTURE_DISTANCE_NS_MAX) {
+        capture = frame->first.tai_ns;
+        statistics->arrival_timed++;
+    }
+    struct slot_header header = {
+        .number = assembly->number,
+        .capture_tai_ns = (uint64_t)capture,
+        .first_packet_tai_ns = (uint64_t)frame->first.tai_ns,
+        .rtp_timestamp = frame->timestamp,
+        .flags = assembly->discontinuity ? FLAG_DISCONTINUITY : 0,
+        .payload_bytes = raster->pgroups * raster->pgroup_bytes,
+    };
+    if (frame->covered < raster->pgroups) {
+        bool fresh = frame->first.monotonic_ns - assembly->last_monotonic_ns <= LAST_FRAME_NS_MAX;
+        header.flags |= FLAG_INCOMPLETE;
+        header.rows_missing = conceal(assembly, frame, fresh ? assembly->last_payload : NULL);
+        statistics->rows_missing += header.rows_missing;
+        statistics->incomplete++;
+    }
+    assembly->sink.publish(assembly->sink.context, frame->slot, &header);
+    assembly->last_payload = frame->payload;
+    assembly->last_monotonic_ns = frame->first.monotonic_ns;
+    assembly->discontinuity = false;
+    statistics->frames++;
+}
+
+/* Ends the oldest open frame: published, or dropped and counted. */
+static void close_oldest(struct assembly *assembly, bool by_marker)
+{
+    struct open_frame frame = assembly->open[0];
+    assembly->number++;
+    if (!frame.payload) {
+        assembly->statistics.no_slot++;
+    } else if ((uint64_t)frame.covered * SPARSE_DIVISOR < assembly->raster.pgroups) {
+        assembly->sink.abandon(assembly->sink.context, frame.slot);
+        assembly->statistics.sparse++;
+    } else {
+        publish(assembly, &frame);
+    }
+    sequence_settle(&assembly->window, frame.last_sequence);
+    assembly->closed.valid = true;
+    assembly->closed.timestamp = frame.timestamp;
+    assembly->closed.complete = frame.covered == assembly->raster.pgroups;
+    assembly->closed.by_marker = by_marker;
+    assembly->open_count--;
+    for (uint32_t i = 0; i < assembly->open_count; i++)
+        assembly->open[i] = assembly->open[i + 1];
+    assembly->open[assembly->open_count].coverage = frame.coverage; /* its memory goes round */
+}
+
+/* Closes, oldest first, every frame that is whole or that nothing outstanding can belong to. */
+static void close_finished(struct assembly *assembly)
+{
+    const struct sequence_window *window = &assembly->window;
+    while (assembly->open_count) {
+        const struct open_frame *oldest = &assembly->open[0], *newest = &assembly->open[assembly->open_count - 1];
+        bool marked = oldest->marker && assembly->sender.marker_trusted && sequence_before(oldest->marker_sequence, window->next_needed);
+        bool passed = newest != oldest && sequence_before(newest->first_sequence, window->next_needed);
+        bool whole = oldest->covered == assembly->raster.pgroups;
+        if (!whole && !marked && !passed)
+            return;
+        close_oldest(assembly, !whole && marked);
+    }
+}
+
+static struct open_frame *open_at(struct assembly *assembly, uint32_t place, const struct rfc4175_packet *packet, const struct instant *now)
+{
+    uint64_t *coverage = assembly->open[assembly->open_count].coverage;
+    for (uint32_t i = assembly->open_count; i > place; i--)
+        assembly->open[i] = assembly->open[i - 1];
+    assembly->open_count++;
+    struct open_frame *frame = &assembly->open[place];
+    *frame = (struct open_frame){.timestamp = packet->timestamp, .first_sequence = packet->sequence, .last_sequence = packet->sequence,
+                                 .first = *now, .coverage = coverage};
+    memset(coverage, 0, (assembly->raster.pgroups / 64 + 1) * sizeof *coverage);
+    frame->payload = assembly->sink.claim(assembly->sink.context, &frame->slot);
+    return frame;
+}
+
+/* The open frame that a packet belongs to, opened if need be; NULL if its frame is closed. */
+static struct open_frame *frame_of(struct assembly *assembly, const struct rfc4175_packet *packet, const struct instant *now)
+{
+    for (uint32_t i = assembly->open_count; i-- > 0;)
+        if (assembly->open[i].timestamp == packet->timestamp)
+            return &assembly->open[i];
+    if (sequence_before(packet->sequence, assembly->window.settled))
+        return NULL;
+    if (assembly->closed.valid && assembly->closed.timestamp == packet->timestamp) {
+        if (assembly->closed.by_marker && assembly->sender.marker_trusted) {
+            /* The sender sets it before the end: from here on only coverage and time close its frames. */
+            assembly->sender.marker_trusted = false;
+            assembly->statistics.markers_early++;
+        }
+        return NULL;
+    }
+    if (assembly->open_count == FRAMES_OPEN_MAX) {
+        if (sequence_before(packet->sequence, assembly->open[0].first_sequence))
+            return NULL;
+        close_oldest(assembly, false);
+    }
+    uint32_t place = assembly->open_count;
+    while (place && sequence_before(packet->sequence, assembly->open[place - 1].first_sequence))
+        place--;
+    return open_at(assembly, place, packet, now);
+}
+
+static void write_segments(struct assembly *assembly, struct open_frame *frame, const struct rfc4175_packet *packet)
+{
+    const uint8_t *samples = packet->samples;
+    for (uint32_t i = 0; i < packet->segment_count; i++) {
+        const struct rfc4175_segment *segment = &packet->segments[i];
+        /* Safety: rfc4175_read proved first_pgroup + pgroups <= raster.pgroups, and that the lengths add up to the packet's samples. */
+        if (frame->payload)
+            memcpy(frame->payload + (size_t)segment->first_pgroup * assembly->raster.pgroup_bytes, samples, segment->length);
+        frame->covered += cover(frame->coverage, segment->first_pgroup, segment->pgroups);
+        samples += segment->length;
+    }
+}
+
+/* Follows the sender of this packet from here on. */
+static void lock_on(struct assembly *assembly, const struct rfc4175_packet *packet, const struct instant *now)
+{
+    struct sender *sender = &assembly->sender;
+    while (assembly->open_count)
+        close_oldest(assembly, false);
+    if (sender->locked) {
+        /* The same sender after a silence: its time went on as ours did, and so did its numbers. */
+        int64_t silence_ticks = (now->monotonic_ns - sender->accepted_monotonic_ns) * assembly->rate_hz / 1000000000;
+        int64_t step = (int32_t)(packet->timestamp - sender->newest_timestamp);
+        /* What proved it came before this packet, and was not lost on the way. */
+        uint32_t gap = packet->sequence - assembly->window.highest - assembly->candidate.count;
+        bool counts = gap < UINT32_MAX / 2;
+        if (packet->ssrc == sender->ssrc && llabs(step - silence_ticks) < assembly->rate_hz / 2 && (counts || sender->high_half_broken)) {
+            assembly->window.lost += sender->high_half_broken ? 0 : gap;
+            assembly->statistics.outages++;
+        } else {
+            assembly->statistics.restarts++;
+            assembly->last_payload = NULL; /* another scene, for all we know */
+        }
+        assembly->discontinuity = true;
+    }
+    *sender = (struct sender){.locked = true, .marker_trusted = true, .ssrc = packet->ssrc, .newest_timestamp = packet->timestamp,
+                              .accepted_monotonic_ns = now->monotonic_ns};
+    assembly->closed.valid = false;
+    assembly->candidate.count = 0;
+    sequence_begin(&assembly->window, packet->sequence);
+}
+
+/* Why a sound packet does not continue what the followed sender sent; MALFORMED_NOT and its place in the sequence if it does. */
+static enum malformed foreign(struct assembly *assembly, const struct rfc4175_packet *packet, int32_t *difference)
+{
+    struct sender *sender = &assembly->sender;
+    if (packet->ssrc != sender->ssrc)
+        return MALFORMED_SSRC;
+    int32_t step = (int32_t)(packet->timestamp - sender->newest_timestamp), step_max = (int32_t)(assembly->rate_hz * TIMESTAMP_STEP_S_MAX);
+    if (step > step_max || step < -step_max / 4)
+        return MALFORMED_TIMESTAMP;
+    int16_t short_difference = (int16_t)(packet->sequence - assembly->window.highest);
+    *difference = (int32_t)(packet->sequence - assembly->window.highest);
+    if (*difference != short_difference && !sender->high_half_broken) {
+        /* The low half goes on and the high half does not: some senders leave it at zero. A loss that looks like it, of a multiple
+         * of 65536 packets, comes with a larger step in time. */
+        bool continues = short_difference >= -(int)REORDER_PACKETS_MAX && short_difference <= (int)REORDER_PACKETS_MAX &&
+                         step <= step_max / 20 && step >= -step_max / 20;
+        sender->high_half_broken = continues;
+        assembly->statistics.high_half_wrong += continues;
+    }
+    if (sender->high_half_broken)
+        *difference = short_difference;
+    if (*difference >= (int32_t)SEQUENCE_REACH || *difference <= -(int32_t)SEQUENCE_REACH)
+        return MALFORMED_SEQUENCE;
+    /* Older than all that is open, and yet of a newer time. */
+    if (step > 0 && sequence_before(assembly->window.highest + (uint32_t)*difference, assembly->window.settled))
+        return MALFORMED_SEQUENCE;
+    return MALFORMED_NOT;
+}
+
+/* True once enough packets in order came from elsewhere while the followed sender was silent. */
+static bool proven(struct assembly *assembly, const struct rfc4175_packet *packet, enum malformed reason, const struct instant *now)
+{
+    struct candidate *candidate = &assembly->candidate;
+    if (reason == MALFORMED_SSRC && assembly->ssrc_fixed)
+        return false;
+    uint16_t ahead = (uint16_t)((uint16_t)packet->sequence - candidate->next);
+    bool in_order = candidate->count && candidate->ssrc == packet->ssrc && ahead < REORDER_PACKETS_MAX;
+    candidate->count = in_order ? candidate->count + 1 : 1;
+    candidate->ssrc = packet->ssrc;
+    candidate->next = (uint16_t)(packet->sequence + 1);
+    return candidate->count >= PROOF_PACKETS && now->monotonic_ns - assembly->sender.accepted_monotonic_ns >= PROOF_SILENCE_NS;
+}
+
+/* Decides whether a sound packet is the followed sender's, following another one where that is due. */
+static enum malformed follow(struct assembly *assembly, const struct rfc4175_packet *packet, const struct instant *now, int32_t *difference)
+{
+    struct sender *sender = &assembly->sender;
+    if (!sender->locked) {
+        if (assembly->ssrc_fixed && packet->ssrc != sender->ssrc)
+            return MALFORMED_SSRC;
+        lock_on(assembly, packet, now);
+        *difference = 1;
+        return MALFORMED_NOT;
+    }
+    enum malformed reason = foreign(assembly, packet, difference);
+    if (reason != MALFORMED_NOT) {
+        if (!proven(assembly, packet, reason, now))
+            return reason;
+        lock_on(assembly, packet, now);
+        *difference = 1;
+    }
+    sender->accepted_monotonic_ns = now->monotonic_ns;
+    if ((int32_t)(packet->timestamp - sender->newest_timestamp) > 0)
+        sender->newest_timestamp = packet->timestamp;
+    return MALFORMED_NOT;
+}
+
+void assembly_packet(struct assembly *assembly, const uint8_t *bytes, size_t length, const struct instant *now)
+{
+    struct assembly_statistics *statistics = &assembly->statistics;
+    struct rfc4175_packet packet;
+    int32_t difference = 0;
+    enum malformed reason = rfc4175_read(bytes, length, assembly->payload_type, &assembly->raster, &packet);
+    if (reason == MALFORMED_NOT)
+        reason = follow(assembly, &packet, now, &difference);
+    if (reason != MALFORMED_NOT) {
+        statistics->malformed[reason]++;
+        return;
+    }
+    /* From here on the number is ours: the sender's where its high half counts. */
+    packet.sequence = assembly->window.highest + (uint32_t)difference;
+    enum arrival arrival = sequence_note(&assembly->window, difference);
+    if (arrival == ARRIVAL_DUPLICATE) {
+        statistics->duplicate++;
+        return;
+    }
+    struct open_frame *frame = frame_of(assembly, &packet, now);
+    if (!frame) {
+        /* What a sender adds to a frame that is whole is of no use, and no fault. */
+        statistics->late += !(assembly->closed.complete && arrival == ARRIVAL_IN_ORDER);
+        close_finished(assembly);
+        return;
+    }
+    statistics->packets++;
+    statistics->octets += length;
+    statistics->reordered += arrival != ARRIVAL_IN_ORDER;
+    if (sequence_before(packet.sequence, frame->first_sequence))
+        frame->first_sequence = packet.sequence;
+    if (sequence_before(frame->last_sequence, packet.sequence))
+        frame->last_sequence = packet.sequence;
+    if (packet.marker) {
+        frame->marker = true;
+        frame->marker_sequence = packet.sequence;
+    }
+    write_segments(assembly, frame, &packet);
+    close_finished(assembly);
+}
+
+void assembly_tick(struct assembly *assembly, int64_t now_monotonic_ns)
+{
+    while (assembly->open_count && now_monotonic_ns - assembly->open[0].first.monotonic_ns > FRAME_OPEN_NS_MAX)
+        close_oldest(assembly, false);
+}

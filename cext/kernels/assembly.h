@@ -1,0 +1,120 @@
+/* Frames from packets: sequence accounting, two open frames, coverage, concealment, following a sender that restarts.
+ *
+ * Called by a reception (socket today) with one packet at a time; writes into slots that a frame sink hands out. Allocates only in
+ * assembly_new, makes no system call, knows no socket and no ring.
+ */
+#ifndef APPLIANCE_ASSEMBLY_H
+#define APPLIANCE_ASSEMBLY_H
+
+#include "rfc4175.h"
+#include "ring.h"
+#include "sequence.h"
+
+/* Two, so that packets reordered across a frame boundary find their frame. */
+#define FRAMES_OPEN_MAX 2u
+/* A frame that gets no end is closed this long after its first packet; a newer one closes it sooner. */
+#define FRAME_OPEN_NS_MAX 100000000ll
+/* Another SSRC, sequence or time is followed once it has sent so many packets in order and the old has been silent so long. */
+#define PROOF_PACKETS 8u
+#define PROOF_SILENCE_NS 100000000ll
+/* A step of the RTP time beyond this, or back by a quarter of it, is a jump and not the next frame. */
+#define TIMESTAMP_STEP_S_MAX 1u
+/* The RTP time is taken for capture time only this near the arrival: further away the sender's clock is not PTP. */
+#define CAPTURE_DISTANCE_NS_MAX 2000000000ll
+/* Older samples than this never fill a hole: the scene, or the patient, may be another. */
+#define LAST_FRAME_NS_MAX 1000000000ll
+/* A frame of which less than one part in so many arrived is dropped: publishing it would only repeat the last one. */
+#define SPARSE_DIVISOR 16u
+
+/* Flags of a slot header: appliance.frame.Flag. */
+#define FLAG_INCOMPLETE 2u
+#define FLAG_DISCONTINUITY 8u
+
+struct instant {
+    int64_t tai_ns;       /* stamps */
+    int64_t monotonic_ns; /* intervals: TAI may be stepped */
+};
+
+/* Where frames go. `context` belongs to the sink; claim returns the payload or NULL when nothing is free. The sink leaves the newest
+ * published payload as it is until the next publish: holes are filled from it. */
+struct frame_sink {
+    void *context;
+    uint8_t *(*claim)(void *context, int *slot);
+    void (*publish)(void *context, int slot, struct slot_header *header);
+    void (*abandon)(void *context, int slot);
+};
+
+struct assembly_statistics {
+    uint64_t packets;      /* accepted: sound, new and in time */
+    uint64_t octets;       /* of accepted packets, RTP header included */
+    uint64_t duplicate;
+    uint64_t reordered;    /* accepted behind a later one */
+    uint64_t late;         /* their frame was already closed; where a number was missing, counted as lost, too */
+    uint64_t malformed[MALFORMED_REASONS];
+    uint64_t frames;       /* published */
+    uint64_t incomplete;   /* published with holes */
+    uint64_t no_slot;      /* dropped: the sink had no slot */
+    uint64_t sparse;       /* dropped: next to nothing of them arrived */
+    uint64_t rows_missing; /* of published frames */
+    uint64_t restarts;     /* another sender, or a jump, followed */
+    uint64_t outages;      /* the same sender came back after a silence */
+    uint64_t markers_early; /* packets of a frame came after its marker */
+    uint64_t high_half_wrong; /* senders whose extended sequence number does not count */
+    uint64_t arrival_timed; /* frames whose RTP time was not near the arrival: the capture time is the arrival */
+};
+
+struct open_frame {
+    uint8_t *payload; /* NULL: the sink had no slot, and the frame is only counted */
+    int slot;
+    uint32_t timestamp, first_sequence, last_sequence, marker_sequence;
+    bool marker;
+    uint32_t covered; /* pgroups that arrived */
+    struct instant first;
+    uint64_t *coverage; /* a bit a pgroup */
+};
+
+/* The sender that is followed. */
+struct sender {
+    bool locked, high_half_broken, marker_trusted;
+    uint32_t ssrc, newest_timestamp;
+    int64_t accepted_monotonic_ns;
+};
+
+/* Packets in order from somebody else, or from elsewhere in sequence or time. */
+struct candidate {
+    uint32_t ssrc, count;
+    uint16_t next;
+};
+
+struct assembly {
+    struct raster raster;
+    struct frame_sink sink;
+    uint8_t payload_type;
+    bool ssrc_fixed; /* the SDP names sender.ssrc: no other is followed */
+    uint32_t rate_hz, mediaclk_offset;
+    uint8_t neutral[16]; /* a grey pgroup */
+
+    struct sender sender;
+    struct candidate candidate;
+    struct open_frame open[FRAMES_OPEN_MAX]; /* in the order of their sequence numbers */
+    uint32_t open_count;
+    struct { uint32_t timestamp; bool valid, complete, by_marker; } closed; /* the last one */
+
+    const uint8_t *last_payload; /* newest published frame, for holes */
+    int64_t last_monotonic_ns;
+    bool discontinuity; /* the next frame does not continue the last */
+    uint64_t number;
+    struct assembly_statistics statistics;
+    struct sequence_window window;
+};
+
+/* NULL without memory. `neutral` has pgroup_bytes octets. The other settings may be changed before the first packet. */
+struct assembly *assembly_new(const struct raster *raster, const struct frame_sink *sink, uint8_t payload_type, const uint8_t *neutral);
+/* Abandons what is open. */
+void assembly_free(struct assembly *assembly);
+/* One UDP payload. Keeps no pointer into it. */
+void assembly_packet(struct assembly *assembly, const uint8_t *packet, size_t length, const struct instant *now);
+/* Closes frames that waited too long; call at least every few milliseconds. */
+void assembly_tick(struct assembly *assembly, int64_t now_monotonic_ns);
+
+#endif

@@ -1,0 +1,134 @@
+#include "rfc4175.h"
+
+#define RTP_HEADER_BYTES 12u
+#define RTP_VERSION 2u
+#define EXTENDED_SEQUENCE_BYTES 2u
+#define SRD_HEADER_BYTES 6u
+#define FRAME_BYTES_MAX (1ull << 30)
+
+const char *const malformed_reasons[MALFORMED_REASONS] = {
+    [MALFORMED_NOT] = "",
+    [MALFORMED_TRUNCATED] = "truncated",
+    [MALFORMED_VERSION] = "version",
+    [MALFORMED_PAYLOAD_TYPE] = "payload_type",
+    [MALFORMED_EXTENSION] = "extension",
+    [MALFORMED_PADDING] = "padding",
+    [MALFORMED_SRD_LENGTH] = "srd_length",
+    [MALFORMED_SRD_FIELD] = "srd_field",
+    [MALFORMED_SRD_ROW] = "srd_row",
+    [MALFORMED_SRD_OFFSET] = "srd_offset",
+    [MALFORMED_SRD_CONTINUATION] = "srd_continuation",
+    [MALFORMED_LENGTH_MISMATCH] = "length_mismatch",
+    [MALFORMED_SSRC] = "ssrc",
+    [MALFORMED_SEQUENCE] = "sequence",
+    [MALFORMED_TIMESTAMP] = "timestamp",
+};
+
+static inline uint32_t read_u16(const uint8_t *at) { return (uint32_t)at[0] << 8 | at[1]; }
+static inline uint32_t read_u32(const uint8_t *at) { return read_u16(at) << 16 | read_u16(at + 2); }
+
+bool raster_set(struct raster *raster, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels)
+{
+    /* Source: ST 2110-20 7.2, width and height 1..32767 (15 bits in the SRD header). */
+    if (width == 0 || width > 32767 || height == 0 || height > 32767 || pgroup_pixels == 0 || width % pgroup_pixels != 0)
+        return false;
+    if (pgroup_bytes == 0 || pgroup_bytes > 16)
+        return false;
+    uint64_t pgroups = (uint64_t)(width / pgroup_pixels) * height;
+    if (pgroups * pgroup_bytes > FRAME_BYTES_MAX)
+        return false;
+    *raster = (struct raster){width, height, pgroup_bytes, pgroup_pixels, width / pgroup_pixels, (uint32_t)pgroups};
+    return true;
+}
+
+/* Strips padding, contributing sources and the header extension: `*start`..`*end` become the payload's bounds. */
+static enum malformed read_rtp(const uint8_t *packet, size_t length, uint8_t payload_type, size_t *start, size_t *end)
+{
+    if (length < RTP_HEADER_BYTES)
+        return MALFORMED_TRUNCATED;
+    if (packet[0] >> 6 != RTP_VERSION)
+        return MALFORMED_VERSION;
+    if ((packet[1] & 0x7f) != payload_type)
+        return MALFORMED_PAYLOAD_TYPE;
+    *start = RTP_HEADER_BYTES + 4u * (packet[0] & 0x0f);
+    *end = length;
+    if (*start > length)
+        return MALFORMED_TRUNCATED;
+    if (packet[0] & 0x10) {
+        if (*start + 4 > length)
+            return MALFORMED_EXTENSION;
+        *start += 4 + 4u * read_u16(packet + *start + 2);
+        if (*start > length)
+            return MALFORMED_EXTENSION;
+    }
+    if (packet[0] & 0x20) {
+        /* Source: RFC 3550 5.1, the last octet counts the padding octets, itself included. */
+        size_t padding = packet[length - 1];
+        if (padding == 0 || padding > length - *start)
+            return MALFORMED_PADDING;
+        *end = length - padding;
+    }
+    return MALFORMED_NOT;
+}
+
+static enum malformed read_segment(const uint8_t *header, const struct raster *raster, struct rfc4175_segment *segment)
+{
+    segment->length = (uint16_t)read_u16(header);
+    segment->field = header[2] >> 7;
+    segment->row = (uint16_t)(read_u16(header + 2) & 0x7fff);
+    segment->continuation = header[4] >> 7;
+    segment->offset = (uint16_t)(read_u16(header + 4) & 0x7fff);
+    segment->pgroups = segment->length / raster->pgroup_bytes;
+    if (segment->pgroups * raster->pgroup_bytes != segment->length)
+        return MALFORMED_SRD_LENGTH;
+    if (segment->field)
+        return MALFORMED_SRD_FIELD; /* a progressive raster has one field */
+    if (segment->row >= raster->height)
+        return MALFORMED_SRD_ROW;
+    uint32_t first = segment->offset / raster->pgroup_pixels;
+    if (first * raster->pgroup_pixels != segment->offset || first + segment->pgroups > raster->row_pgroups)
+        return MALFORMED_SRD_OFFSET;
+    segment->first_pgroup = segment->row * raster->row_pgroups + first;
+    return MALFORMED_NOT;
+}
+
+enum malformed rfc4175_read(const uint8_t *packet, size_t length, uint8_t payload_type, const struct raster *raster,
+                            struct rfc4175_packet *result)
+{
+    size_t at, end;
+    enum malformed reason = read_rtp(packet, length, payload_type, &at, &end);
+    if (reason != MALFORMED_NOT)
+        return reason;
+    if (end - at < EXTENDED_SEQUENCE_BYTES)
+        return MALFORMED_TRUNCATED;
+    result->marker = packet[1] >> 7;
+    result->sequence = read_u16(packet + at) << 16 | read_u16(packet + 2);
+    result->timestamp = read_u32(packet + 4);
+    result->ssrc = read_u32(packet + 8);
+    at += EXTENDED_SEQUENCE_BYTES;
+
+    uint32_t count = 0, sample_bytes = 0;
+    bool more = true;
+    while (more) {
+        if (count == RFC4175_SEGMENTS_MAX)
+            return MALFORMED_SRD_CONTINUATION;
+        if (end - at < SRD_HEADER_BYTES)
+            return MALFORMED_TRUNCATED;
+        struct rfc4175_segment *segment = &result->segments[count++];
+        reason = read_segment(packet + at, raster, segment);
+        if (reason != MALFORMED_NOT)
+            return reason;
+        at += SRD_HEADER_BYTES;
+        sample_bytes += segment->length;
+        more = segment->continuation;
+        /* Source: ST 2110-20 6.1.4, a length of zero only where it is the only segment. */
+        if (segment->length == 0 && (more || count > 1))
+            return MALFORMED_SRD_LENGTH;
+    }
+    if (sample_bytes != end - at)
+        return MALFORMED_LENGTH_MISMATCH;
+    result->segment_count = (uint8_t)count;
+    result->samples = packet + at;
+    result->sample_bytes = sample_bytes;
+    return MALFORMED_NOT;
+}

@@ -1,0 +1,69 @@
+/* One RTP packet of uncompressed video, read and bounded: RFC 3550 header, RFC 4175 payload header, ST 2110-20 limits.
+ *
+ * Pure: no state, no allocation, nothing written but the result. appliance/protocol/rfc4175.py is the readable twin.
+ */
+#ifndef APPLIANCE_RFC4175_H
+#define APPLIANCE_RFC4175_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Source: ST 2110-20 6.1.4, at most three sample row data segments a packet. */
+#define RFC4175_SEGMENTS_MAX 3
+
+/* Why a packet is not used; the order is that of malformed_reasons. */
+enum malformed {
+    MALFORMED_NOT = 0,
+    MALFORMED_TRUNCATED,
+    MALFORMED_VERSION,
+    MALFORMED_PAYLOAD_TYPE,
+    MALFORMED_EXTENSION,
+    MALFORMED_PADDING,
+    MALFORMED_SRD_LENGTH,
+    MALFORMED_SRD_FIELD,
+    MALFORMED_SRD_ROW,
+    MALFORMED_SRD_OFFSET,
+    MALFORMED_SRD_CONTINUATION,
+    MALFORMED_LENGTH_MISMATCH,
+    /* The three below are for the assembly: the packet is sound but does not belong to the sender that is followed. */
+    MALFORMED_SSRC,
+    MALFORMED_SEQUENCE,
+    MALFORMED_TIMESTAMP,
+    MALFORMED_REASONS,
+};
+/* Names of the reasons, as the metric's label shows them. */
+extern const char *const malformed_reasons[MALFORMED_REASONS];
+
+/* The raster as pgroups: row after row without padding, so that a pgroup's number gives its place in the slot. */
+struct raster {
+    uint32_t width, height; /* pixels, rows */
+    uint32_t pgroup_bytes, pgroup_pixels;
+    uint32_t row_pgroups;
+    uint32_t pgroups; /* of the whole frame */
+};
+
+struct rfc4175_segment {
+    uint16_t row, offset, length; /* offset in pixels, length in octets */
+    bool field, continuation;
+    uint32_t first_pgroup, pgroups;
+};
+
+struct rfc4175_packet {
+    uint32_t sequence; /* extended: the payload's 16 high bits before the RTP header's 16 */
+    uint32_t timestamp, ssrc;
+    bool marker;
+    uint8_t segment_count;
+    struct rfc4175_segment segments[RFC4175_SEGMENTS_MAX];
+    const uint8_t *samples; /* of all segments, one after the other */
+    uint32_t sample_bytes;
+};
+
+/* False if the raster cannot be: no pixels, a width that is not whole pgroups, or more octets than a ring slot may have. */
+bool raster_set(struct raster *raster, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels);
+
+/* Reads a packet. MALFORMED_NOT: every segment lies inside the raster and inside the packet. */
+enum malformed rfc4175_read(const uint8_t *packet, size_t length, uint8_t payload_type, const struct raster *raster,
+                            struct rfc4175_packet *result);
+
+#endif

@@ -1,0 +1,60 @@
+#include "ring_sink.h"
+
+#include <time.h>
+
+static int64_t read_clock(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+struct instant instant_now(int64_t tai_correction_ns)
+{
+    return (struct instant){.tai_ns = read_clock(CLOCK_TAI) + tai_correction_ns, .monotonic_ns = read_clock(CLOCK_MONOTONIC)};
+}
+
+static uint8_t *claim(void *context, int *slot)
+{
+    struct ring_sink *sink = context;
+    *slot = ring_claim(sink->ring);
+    return *slot < 0 ? NULL : ring_payload(sink->ring, (uint32_t)*slot);
+}
+
+static void publish(void *context, int slot, struct slot_header *header)
+{
+    struct ring_sink *sink = context;
+    int64_t now = read_clock(CLOCK_TAI) + sink->tai_correction_ns;
+    header->publish_tai_ns = (uint64_t)now;
+    sink->ring->slots[slot].header = *header;
+    ring_publish(sink->ring, slot);
+    ring_ring_doorbells(sink->doorbells, sink->doorbell_count);
+    if (sink->latency_count < LATENCIES_MAX)
+        sink->latencies_ns[sink->latency_count++] = now - (int64_t)header->capture_tai_ns;
+}
+
+static void abandon(void *context, int slot)
+{
+    struct ring_sink *sink = context;
+    ring_abandon(sink->ring, slot);
+}
+
+struct frame_sink ring_sink_frames(struct ring_sink *sink)
+{
+    /* The ring's policy LATEST never claims the newest slot, so the newest payload stays as assembly.h asks. */
+    return (struct frame_sink){.context = sink, .claim = claim, .publish = publish, .abandon = abandon};
+}
+
+void ring_sink_resume(const struct ring_sink *sink, struct assembly *assembly)
+{
+    uint64_t latest = atomic_load_explicit(&sink->ring->latest, memory_order_acquire);
+    if (latest == 0)
+        return;
+    uint32_t slot = (uint32_t)(latest & 0xff);
+    const struct slot_header *header = &sink->ring->slots[slot].header;
+    struct instant now = instant_now(sink->tai_correction_ns);
+    assembly->number = header->number;
+    assembly->discontinuity = true;
+    assembly->last_payload = ring_payload(sink->ring, slot);
+    assembly->last_monotonic_ns = now.monotonic_ns - (now.tai_ns - (int64_t)header->first_packet_tai_ns);
+}

@@ -1,0 +1,31 @@
+from collections.abc import Buffer
+
+from cext.ring import RingWriter
+
+class Assembly:
+    writer: RingWriter
+    def __init__(
+        self,
+        writer: RingWriter,
+        *,
+        width: int,
+        height: int,
+        pgroup_bytes: int,
+        pgroup_pixels: int,
+        payload_type: int,
+        neutral_pgroup: bytes,
+        ssrc: int | None = None,
+        rate_hz: int = 90000,
+        mediaclk_offset: int = 0,
+        tai_correction_ns: int = 0,
+    ) -> None: ...
+    def packet(self, packet: Buffer, tai_ns: int, monotonic_ns: int) -> None: ...
+    def tick(self, monotonic_ns: int) -> None: ...
+    def statistics(self) -> dict[str, int | dict[str, int]]: ...
+    def take_latencies_ns(self) -> list[int]: ...
+
+class Reception:
+    assembly: Assembly
+    def __init__(self, fd: int, assembly: Assembly) -> None: ...
+    def run(self, duration_ns: int) -> None: ...
+    def statistics(self) -> dict[str, int]: ...

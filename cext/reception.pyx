@@ -1,0 +1,153 @@
+# distutils: sources = cext/kernels/reception.c cext/kernels/assembly.c cext/kernels/sequence.c cext/kernels/rfc4175.c cext/kernels/ring_sink.c cext/kernels/ring.c
+# cython: embedsignature=True
+"""Reception of one uncompressed video flow: socket -> assembly -> raw ring, all in C with the GIL released.
+
+The ingest stage calls Reception.run() and then moves Assembly.statistics() to its counters; nothing in Python runs per packet.
+"""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from cext.ring cimport RingWriter, ring
+
+cdef extern from "rfc4175.h" nogil:
+    ctypedef bint c_bool "bool"
+    enum: MALFORMED_REASONS
+    struct raster:
+        uint32_t pgroups, pgroup_bytes
+    const char *malformed_reasons[]
+    c_bool raster_set(raster *r, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels)
+
+cdef extern from "assembly.h" nogil:
+    struct instant:
+        int64_t tai_ns, monotonic_ns
+    struct frame_sink:
+        pass
+    struct assembly_statistics:
+        uint64_t packets, octets, duplicate, reordered, late
+        uint64_t malformed[15]
+        uint64_t frames, incomplete, no_slot, sparse, rows_missing, restarts, outages, markers_early, high_half_wrong, arrival_timed
+    struct sequence_window:
+        uint64_t lost
+    struct sender:
+        uint32_t ssrc
+    struct assembly:
+        c_bool ssrc_fixed
+        sender sender
+        uint32_t rate_hz, mediaclk_offset
+        assembly_statistics statistics
+        sequence_window window
+    assembly *assembly_new(const raster *r, const frame_sink *sink, uint8_t payload_type, const uint8_t *neutral)
+    void assembly_free(assembly *a)
+    void assembly_packet(assembly *a, const uint8_t *packet, size_t length, const instant *now)
+    void assembly_tick(assembly *a, int64_t now_monotonic_ns)
+
+cdef extern from "ring_sink.h" nogil:
+    enum: LATENCIES_MAX
+    struct ring_sink:
+        ring *ring
+        const int *doorbells
+        int doorbell_count
+        int64_t tai_correction_ns
+        uint32_t latency_count
+        int64_t latencies_ns[64]
+    frame_sink ring_sink_frames(ring_sink *sink)
+    void ring_sink_resume(const ring_sink *sink, assembly *a)
+
+cdef extern from "reception.h" nogil:
+    struct reception_statistics:
+        uint64_t datagrams, buffers, calls, kernel_drops
+    struct reception:
+        reception_statistics statistics
+    reception *reception_new(int fd, int64_t tai_correction_ns)
+    void reception_free(reception *r)
+    int reception_run(reception *r, assembly *a, int64_t duration_ns)
+
+
+cdef class Assembly:
+    """Frames of one flow, assembled from packets into the slots of a raw ring (policy LATEST, row after row of packed pgroups).
+
+    `neutral_pgroup` is a grey pgroup for holes that nothing ever filled; `ssrc` as the SDP names it, else the first sender is followed.
+    ValueError if the raster is impossible or a slot is too small for it.
+    """
+    cdef assembly *assembly
+    cdef ring_sink sink
+    cdef readonly RingWriter writer
+
+    def __cinit__(self, RingWriter writer not None, *, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels,
+                  uint8_t payload_type, bytes neutral_pgroup, ssrc=None, uint32_t rate_hz=90000, uint32_t mediaclk_offset=0,
+                  int64_t tai_correction_ns=0):
+        cdef raster geometry
+        if not raster_set(&geometry, width, height, pgroup_bytes, pgroup_pixels) or len(neutral_pgroup) != pgroup_bytes or rate_hz == 0:
+            raise ValueError(f"no raster: {width} x {height} pixels in pgroups of {pgroup_bytes} octets for {pgroup_pixels} pixels")
+        # Safety: this is what bounds every write of a sample into a slot.
+        if <uint64_t>geometry.pgroups * pgroup_bytes > writer.pointer.slot_bytes:
+            raise ValueError(f"a frame of {geometry.pgroups * pgroup_bytes} octets does not fit a slot of {writer.pointer.slot_bytes}")
+        self.writer = writer
+        self.sink.ring, self.sink.doorbells, self.sink.doorbell_count = writer.pointer, writer.doorbells, writer.doorbell_count
+        self.sink.tai_correction_ns = tai_correction_ns
+        cdef frame_sink frames = ring_sink_frames(&self.sink)
+        self.assembly = assembly_new(&geometry, &frames, payload_type, neutral_pgroup)
+        if self.assembly == NULL:
+            raise MemoryError("no memory for the assembly")
+        self.assembly.rate_hz, self.assembly.mediaclk_offset = rate_hz, mediaclk_offset
+        if ssrc is not None:
+            self.assembly.ssrc_fixed, self.assembly.sender.ssrc = True, ssrc
+        ring_sink_resume(&self.sink, self.assembly)
+
+    def __dealloc__(self):
+        if self.assembly != NULL:
+            assembly_free(self.assembly)
+
+    def packet(self, const uint8_t[::1] packet not None, int64_t tai_ns, int64_t monotonic_ns):
+        """Takes one UDP payload that arrived at this time. For tests and replays; Reception does the same without Python."""
+        cdef instant now = instant(tai_ns, monotonic_ns)
+        assembly_packet(self.assembly, &packet[0] if packet.shape[0] else NULL, packet.shape[0], &now)
+
+    def tick(self, int64_t monotonic_ns):
+        """Closes frames that waited too long for their end."""
+        assembly_tick(self.assembly, monotonic_ns)
+
+    def statistics(self):
+        """Totals since the start, by name; `malformed` is a dict by reason."""
+        cdef assembly_statistics *s = &self.assembly.statistics
+        return {
+            "packets": s.packets, "octets": s.octets, "lost": self.assembly.window.lost, "duplicate": s.duplicate,
+            "reordered": s.reordered, "late": s.late, "frames": s.frames, "incomplete": s.incomplete, "no_slot": s.no_slot,
+            "sparse": s.sparse, "rows_missing": s.rows_missing, "restarts": s.restarts, "outages": s.outages,
+            "markers_early": s.markers_early, "high_half_wrong": s.high_half_wrong, "arrival_timed": s.arrival_timed,
+            "malformed": {malformed_reasons[i].decode(): s.malformed[i] for i in range(1, MALFORMED_REASONS)},
+        }
+
+    def take_latencies_ns(self):
+        """Nanoseconds from capture to publish of the frames since the last call; at most the first 64 of them."""
+        latencies = [self.sink.latencies_ns[i] for i in range(self.sink.latency_count)]
+        self.sink.latency_count = 0
+        return latencies
+
+
+cdef class Reception:
+    """Batches of datagrams from a bound UDP socket into an assembly. The socket stays the caller's and must outlive this."""
+    cdef reception *reception
+    cdef readonly Assembly assembly
+
+    def __cinit__(self, int fd, Assembly assembly not None):
+        self.assembly = assembly
+        self.reception = reception_new(fd, assembly.sink.tai_correction_ns)
+        if self.reception == NULL:
+            raise MemoryError("no memory for the reception buffers")
+
+    def __dealloc__(self):
+        if self.reception != NULL:
+            reception_free(self.reception)
+
+    def run(self, int64_t duration_ns):
+        """Receives for about `duration_ns` without the GIL, less if a signal comes. OSError if the socket fails."""
+        cdef int result
+        with nogil:
+            result = reception_run(self.reception, self.assembly.assembly, duration_ns)
+        if result < 0:
+            raise OSError(-result, "reception failed")
+
+    def statistics(self):
+        """Totals since the start: datagrams, buffers (merged datagrams are one), calls, kernel_drops."""
+        cdef reception_statistics *s = &self.reception.statistics
+        return {"datagrams": s.datagrams, "buffers": s.buffers, "calls": s.calls, "kernel_drops": s.kernel_drops}
