@@ -15,7 +15,7 @@ import urllib.request
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from appliance.config import load
+from appliance.config import Config, load
 from appliance.errors import ApplianceError
 from appliance.tokens import link
 
@@ -118,7 +118,7 @@ def _wait_healthy(host: str, port: int, *processes: subprocess.Popen) -> None:
     raise ApplianceError(f"the appliance is not ready after {START_LIMIT_S:.0f} s: {'; '.join(reasons)}")
 
 
-def _print_links(config) -> None:
+def _print_links(config: Config) -> None:
     print(f"""
 The appliance runs. Open one of these in a browser on this machine
 (its certificate is self-signed: the browser asks once whether to go on):
