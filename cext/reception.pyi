@@ -14,7 +14,6 @@ class Assembly:
         pgroup_pixels: int,
         payload_type: int,
         neutral_pgroup: bytes,
-        ssrc: int | None = None,
         rate_hz: int = 90000,
         mediaclk_offset: int = 0,
         tai_correction_ns: int = 0,

@@ -27,11 +27,7 @@ cdef extern from "assembly.h" nogil:
         uint64_t frames, incomplete, no_slot, sparse, rows_missing, restarts, outages, markers_early, high_half_wrong, arrival_timed
     struct sequence_window:
         uint64_t lost
-    struct sender:
-        uint32_t ssrc
     struct assembly:
-        c_bool ssrc_fixed
-        sender sender
         uint32_t rate_hz, mediaclk_offset
         assembly_statistics statistics
         sequence_window window
@@ -65,7 +61,7 @@ cdef extern from "reception.h" nogil:
 cdef class Assembly:
     """Frames of one flow, assembled from packets into the slots of a raw ring (policy LATEST, row after row of packed pgroups).
 
-    `neutral_pgroup` is a grey pgroup for holes that nothing ever filled; `ssrc` as the SDP names it, else the first sender is followed.
+    `neutral_pgroup` is a grey pgroup for holes that nothing ever filled. The first sender that comes is followed, whatever its SSRC.
     ValueError if the raster is impossible or a slot is too small for it.
     """
     cdef assembly *assembly
@@ -73,7 +69,7 @@ cdef class Assembly:
     cdef readonly RingWriter writer
 
     def __cinit__(self, RingWriter writer not None, *, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels,
-                  uint8_t payload_type, bytes neutral_pgroup, ssrc=None, uint32_t rate_hz=90000, uint32_t mediaclk_offset=0,
+                  uint8_t payload_type, bytes neutral_pgroup, uint32_t rate_hz=90000, uint32_t mediaclk_offset=0,
                   int64_t tai_correction_ns=0):
         cdef raster geometry
         if not raster_set(&geometry, width, height, pgroup_bytes, pgroup_pixels) or len(neutral_pgroup) != pgroup_bytes or rate_hz == 0:
@@ -89,8 +85,6 @@ cdef class Assembly:
         if self.assembly == NULL:
             raise MemoryError("no memory for the assembly")
         self.assembly.rate_hz, self.assembly.mediaclk_offset = rate_hz, mediaclk_offset
-        if ssrc is not None:
-            self.assembly.ssrc_fixed, self.assembly.sender.ssrc = True, ssrc
         ring_sink_resume(&self.sink, self.assembly)
 
     def __dealloc__(self):

@@ -281,11 +281,9 @@ static enum malformed foreign(struct assembly *assembly, const struct rfc4175_pa
 }
 
 /* True once enough packets in order came from elsewhere while the followed sender was silent. */
-static bool proven(struct assembly *assembly, const struct rfc4175_packet *packet, enum malformed reason, const struct instant *now)
+static bool proven(struct assembly *assembly, const struct rfc4175_packet *packet, const struct instant *now)
 {
     struct candidate *candidate = &assembly->candidate;
-    if (reason == MALFORMED_SSRC && assembly->ssrc_fixed)
-        return false;
     uint16_t ahead = (uint16_t)((uint16_t)packet->sequence - candidate->next);
     bool in_order = candidate->count && candidate->ssrc == packet->ssrc && ahead < REORDER_PACKETS_MAX;
     candidate->count = in_order ? candidate->count + 1 : 1;
@@ -299,15 +297,13 @@ static enum malformed follow(struct assembly *assembly, const struct rfc4175_pac
 {
     struct sender *sender = &assembly->sender;
     if (!sender->locked) {
-        if (assembly->ssrc_fixed && packet->ssrc != sender->ssrc)
-            return MALFORMED_SSRC;
         lock_on(assembly, packet, now);
         *difference = 1;
         return MALFORMED_NOT;
     }
     enum malformed reason = foreign(assembly, packet, difference);
     if (reason != MALFORMED_NOT) {
-        if (!proven(assembly, packet, reason, now))
+        if (!proven(assembly, packet, now))
             return reason;
         lock_on(assembly, packet, now);
         *difference = 1;

@@ -90,7 +90,6 @@ struct assembly {
     struct raster raster;
     struct frame_sink sink;
     uint8_t payload_type;
-    bool ssrc_fixed; /* the SDP names sender.ssrc: no other is followed */
     uint32_t rate_hz, mediaclk_offset;
     uint8_t neutral[16]; /* a grey pgroup */
 
