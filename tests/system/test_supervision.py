@@ -1,0 +1,204 @@
+"""Start, readiness, orderly end, and what a person reads when something cannot work."""
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.system.theatre import Theatre, free_ports, wait_until
+
+
+def run(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "appliance", *map(str, arguments)], capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.fixture
+def idle(tmp_path):
+    """A theatre with a source whose appliance the test starts itself."""
+    theatre = Theatre(tmp_path)
+    theatre.start_source()
+    yield theatre
+    theatre.stop()
+    theatre.stop_source()
+
+
+def memberships(group):
+    """Whether this machine still listens to the multicast group (/proc/net/igmp shows it byte-swapped)."""
+    word = "".join(f"{int(part):02X}" for part in reversed(group.split(".")))
+    return word in Path("/proc/net/igmp").read_text()
+
+
+def test_sigterm_ends_everything_within_three_seconds_and_leaves_nothing(idle, tmp_path):
+    group = (tmp_path / "endoscope.sdp").read_text().split("c=IN IP4 ")[1].split("/")[0].split()[0]
+    private = tmp_path / "tmp"
+    private.mkdir()
+    before = set(os.listdir("/dev/shm"))
+    old = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(private)
+    try:
+        idle.start()
+    finally:
+        os.environ.pop("TMPDIR") if old is None else os.environ.update(TMPDIR=old)
+    pids = list(idle.stages().values())
+    assert len(pids) >= 10 and memberships(group)
+    assert os.listdir(private)
+    seconds = idle.stop()
+    print(f"ended within {seconds:.2f} s")
+    assert seconds < 3
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert not memberships(group)
+    assert os.listdir(private) == []
+    assert set(os.listdir("/dev/shm")) <= before
+
+
+def test_stages_die_with_a_killed_supervisor(idle):
+    idle.start()
+    pids = list(idle.stages().values())
+    idle.process.kill()
+    idle.process.wait()
+    idle.process = None
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 5, "the stages' end")
+
+
+def test_systemd_is_told_that_it_is_ready_and_alive(idle, tmp_path):
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(20)
+        os.environ |= {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"}
+        try:
+            idle.start()
+        finally:
+            del os.environ["NOTIFY_SOCKET"], os.environ["WATCHDOG_USEC"]
+        messages = [manager.recv(4096).decode()]
+        while not any(message.startswith("READY=1") for message in messages):
+            messages.append(manager.recv(4096).decode())
+        seen = len([message for message in messages if message.startswith("WATCHDOG=1")])
+        while seen < 3:
+            seen += manager.recv(4096).startswith(b"WATCHDOG=1")
+        idle.process.send_signal(signal.SIGTERM)
+        while not manager.recv(4096).startswith(b"STOPPING=1"):
+            continue
+
+
+def test_every_stage_is_named_in_ps(idle):
+    idle.start()
+    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    for name in ("ingest.endoscope", "convert.endoscope", "encode.endoscope.expert", "encode.endoscope.class", "metadata.endoscope",
+                 "fanout.0", "gateway", "exporter"):
+        assert any(line.endswith(f"stage {name}") for line in listing.splitlines()), name
+
+
+def test_a_stage_that_hangs_is_restarted(idle):
+    idle.start()
+    victim = idle.stages()["convert.endoscope"]
+    os.kill(victim, signal.SIGSTOP)
+    wait_until(lambda: idle.stages().get("convert.endoscope") not in (victim, None), 15, "a new convert process")
+
+
+def test_health_says_which_stage_is_missing(idle):
+    idle.start()
+    idle.kill("convert.endoscope")
+    status, reasons = wait_until(lambda: (result := idle.healthz())[0] == 503 and result, 5, "an unhealthy answer")
+    assert any("convert.endoscope" in reason for reason in reasons), reasons
+    wait_until(idle.healthy, 10, "health")
+
+
+CONFIG = """\
+[server]
+listen = "127.0.0.1:{https}"
+metrics = "127.0.0.1:{metrics}"
+[[stream]]
+name = "endoscope"
+title = "Endoscope"
+interface = "{interface}"
+video = "{video}"
+"""
+SDP = """\
+v=0
+o=- 1 1 IN IP4 127.0.0.1
+s=test
+t=0 0
+m=video 5004 RTP/AVP 96
+c=IN IP4 239.100.100.100/8
+a=rtpmap:96 raw/90000
+a=fmtp:96 {format}
+a=ts-refclk:ptp=traceable
+a=mediaclk:direct=0
+"""
+GOOD = "sampling=YCbCr-4:2:2; width=1280; height=720; exactframerate=50; depth=10; colorimetry=BT709; PM=2110GPM; SSN=ST2110-20:2017; TP=2110TPW"
+
+
+def write(folder, interface="lo", video="video.sdp", sdp=SDP.format(format=GOOD), extra="", ports=None):
+    https, metrics = ports or free_ports(2)
+    (folder / "video.sdp").write_text(sdp)
+    path = folder / "appliance.toml"
+    path.write_text(CONFIG.format(https=https, metrics=metrics, interface=interface, video=video) + extra)
+    return path
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(extra='colour = "red"\n'), ["colour", "appliance.toml"]),
+    (dict(interface="eth99"), ["eth99", "lo"]),
+    (dict(video="missing.sdp"), ["missing.sdp"]),
+    (dict(sdp="this is no SDP\n"), ["video.sdp", "line 1"]),
+    (dict(sdp=SDP.format(format=GOOD.replace("depth=10", "depth=11"))), ["depth", "11"]),
+    (dict(sdp=SDP.format(format=GOOD).replace("raw/90000", "jxsv/90000")), ["JPEG XS"]),
+    (dict(sdp=SDP.format(format=GOOD.replace("YCbCr-4:2:2", "YCbCr-4:4:4"))), ["4:4:4"]),
+])
+def test_what_a_person_wrote_wrong_is_said_and_exits_2(tmp_path, change, words):
+    path = write(tmp_path, **change)
+    for command in ("run", "check"):
+        result = run(command, "--config", path)
+        assert result.returncode == 2, (command, result)
+        message = result.stderr + result.stdout
+        for word in words:
+            assert word in message, (command, message)
+        assert "Traceback" not in message
+
+
+def test_a_missing_configuration_is_said(tmp_path):
+    result = run("run", "--config", tmp_path / "nowhere.toml")
+    assert result.returncode == 2 and "nowhere.toml" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_port_in_use_is_named_with_what_to_do(tmp_path, which):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        ports = free_ports(2)
+        ports[which] = other.getsockname()[1]
+        result = run("run", "--config", write(tmp_path, ports=ports))
+        assert result.returncode == 2
+        assert str(ports[which]) in result.stderr and "in use" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_too_little_memory_is_said_before_it_is_taken(tmp_path):
+    """A control group or machine without room for the rings."""
+    program = ("import sys; from pathlib import Path; import appliance.resources as r; from appliance.config import load; "
+               "from appliance.topology import lay_out; r.available_bytes = lambda: 50 << 20; c = load(Path(sys.argv[1])); r.check_memory(lay_out(c))")
+    result = subprocess.run([sys.executable, "-c", program, str(write(tmp_path))], capture_output=True, text=True, timeout=60)
+    assert "memory" in result.stderr and "50 MiB left" in result.stderr
+
+
+def test_a_stage_that_never_works_ends_the_whole_with_a_reason(tmp_path):
+    path = write(tmp_path)
+    process = subprocess.Popen([sys.executable, "-m", "appliance", "run", "--config", str(path)], stderr=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        for pid in children.read_text().split():
+            try:
+                if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"stage\0convert.endoscope\0"):
+                    os.kill(int(pid), signal.SIGKILL)
+            except OSError:
+                continue
+        time.sleep(0.05)
+    assert process.returncode == 1
+    assert "convert.endoscope ended" in process.stderr.read()
+    process.stderr.close()
