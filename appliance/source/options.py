@@ -1,0 +1,159 @@
+"""What the source is asked to send: the command line's options, checked.
+
+Called by __main__ (add_arguments) and by run(). Everything wrong is reported at once, before a socket is opened.
+"""
+import argparse
+import ipaddress
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from appliance.errors import ConfigurationError
+from appliance.frame import VideoFormat
+from appliance.source.network import interface_address
+from cext import source as native
+
+_WIDTH_MAX, _HEIGHT_MAX, _SIDE_MIN, _RATE_MAX = 4096, 2160, 64, 120
+_DEPTHS = (8, 10)
+_VIDEO_PORTS_APART = 2  # RTCP of a flow sits on the port after it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked order: what is sent where. Addresses are IPv4 text."""
+
+    name: str
+    format: VideoFormat
+    source_address: str
+    group: str
+    port: int
+    metadata_group: str | None
+    """None sends no metadata."""
+    metadata_port: int
+    ttl: int
+    sdp_directory: Path | None
+    stamped: bool
+    seconds: float | None
+    """None sends until stopped."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `appliance source` to a parser."""
+    parser.add_argument("--interface", default="lo", help="interface that sends, by name or address (default: lo)")
+    parser.add_argument("--group", default="239.20.22.1", help="multicast group, or a receiver's address, for the video (default: 239.20.22.1)")
+    parser.add_argument("--port", type=int, default=5004, help="UDP port of the video (default: 5004)")
+    parser.add_argument("--metadata-group", help="where the metadata goes (default: the group after the video's; a receiver's address: the same)")
+    parser.add_argument("--metadata-port", type=int, help="UDP port of the metadata (default: the video's + 2)")
+    parser.add_argument("--no-metadata", action="store_true", help="send video alone")
+    parser.add_argument("--ttl", type=int, default=16, help="routers that a multicast packet may pass (default: 16)")
+    parser.add_argument("--size", default="1280x720", help="raster, WIDTHxHEIGHT (default: 1280x720)")
+    parser.add_argument("--rate", default="50", help="frames a second: 50, 59.94, 60000/1001, ... (default: 50)")
+    parser.add_argument("--depth", type=int, default=10, help="bits a sample, 8 or 10 (default: 10)")
+    parser.add_argument("--name", default="endoscope", help="names the flows and their SDP files (default: endoscope)")
+    parser.add_argument("--sdp-dir", type=Path, metavar="DIR", help="write NAME.sdp and NAME-metadata.sdp there")
+    parser.add_argument("--timestamp-bars", action="store_true", help="burn the time of sending into the top 16 rows, for latency measurements")
+    parser.add_argument("--seconds", type=float, help="end after so many seconds (default: when stopped)")
+
+
+def plan(options: argparse.Namespace) -> Plan:
+    """The checked order. Raises ConfigurationError naming every option that cannot be used."""
+    problems: list[str] = []
+
+    def checked(check, *arguments):
+        try:
+            return check(*arguments)
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+            return None
+
+    format = checked(_format, options)
+    source_address = checked(interface_address, options.interface)
+    group = checked(_group, "--group", options.group)
+    port = checked(_port, "--port", options.port)
+    metadata_group = metadata_port = None
+    if not options.no_metadata:
+        metadata_group = checked(_group, "--metadata-group", options.metadata_group) if options.metadata_group else group and _next_group(group)
+        metadata_port = checked(_port, "--metadata-port", options.metadata_port or (port or 0) + _VIDEO_PORTS_APART) if port else 0
+    for check in (_name, _ttl, _seconds, _directory):
+        checked(check, options)
+    if options.timestamp_bars and format:
+        checked(_room_for_stamp, format)
+    if (metadata_group, metadata_port) == (group, port) and not problems:
+        problems.append(str(ConfigurationError("--metadata-group, --metadata-port", "a destination of its own", "the video's")))
+    if problems:
+        raise ConfigurationError.of(problems)
+    return Plan(options.name, format, source_address, group, port, metadata_group, metadata_port or 0, options.ttl, options.sdp_dir,
+                options.timestamp_bars, options.seconds)
+
+
+def _format(options: argparse.Namespace) -> VideoFormat:
+    size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", options.size)
+    if size is None:
+        raise ConfigurationError("--size", "WIDTHxHEIGHT such as 1280x720", options.size)
+    width, height = int(size[1]), int(size[2])
+    if width % 2:
+        raise ConfigurationError("--size", "an even width (4:2:2 pgroups cover two pixels)", options.size, f"Use {width + 1}x{height}.")
+    if not (_SIDE_MIN <= width <= _WIDTH_MAX and _SIDE_MIN <= height <= _HEIGHT_MAX):
+        raise ConfigurationError("--size", f"{_SIDE_MIN}x{_SIDE_MIN} to {_WIDTH_MAX}x{_HEIGHT_MAX}", options.size)
+    if options.depth not in _DEPTHS:
+        raise ConfigurationError("--depth", "8 or 10 bits a sample", str(options.depth))
+    return VideoFormat(width, height, depth=options.depth, rate=_rate(options.rate))
+
+
+def _rate(text: str) -> Fraction:
+    match = re.fullmatch(r"(\d{1,6})(?:/(\d{1,4})|\.(\d{1,6}))?", text)
+    if match is None or (match[2] and int(match[2]) == 0) or not 1 <= Fraction(text) <= _RATE_MAX:
+        raise ConfigurationError("--rate", f"1 to {_RATE_MAX} frames a second, such as 50, 59.94 or 60000/1001", text)
+    rate = Fraction(text)
+    if match[3]:  # 59.94, 29.97 and 23.976 are short for n x 1000/1001
+        exact = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+        rate = exact if abs(exact - rate) < Fraction(1, 100) and rate.denominator != 1 else rate
+    return rate
+
+
+def _group(option: str, text: str) -> str:
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ipaddress.AddressValueError:
+        raise ConfigurationError(option, "an IPv4 multicast group or address", text) from None
+    if address.is_unspecified or int(address) == 0xFFFF_FFFF:
+        raise ConfigurationError(option, "an IPv4 multicast group or a receiver's address", text)
+    return str(address)
+
+
+def _next_group(group: str) -> str:
+    following = ipaddress.IPv4Address(int(ipaddress.IPv4Address(group)) + 1)
+    return str(following) if following.is_multicast and ipaddress.IPv4Address(group).is_multicast else group
+
+
+def _port(option: str, port: int) -> int:
+    if not 1 <= port <= 65535:
+        raise ConfigurationError(option, "a UDP port of 1 to 65535", str(port))
+    return port
+
+
+def _name(options: argparse.Namespace) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", options.name):
+        raise ConfigurationError("--name", "letters, digits, dots, dashes and underscores: it becomes a file name", options.name)
+
+
+def _ttl(options: argparse.Namespace) -> None:
+    if not 0 <= options.ttl <= 255:
+        raise ConfigurationError("--ttl", "0 to 255", str(options.ttl))
+
+
+def _seconds(options: argparse.Namespace) -> None:
+    if options.seconds is not None and not 0 < options.seconds < float("inf"):
+        raise ConfigurationError("--seconds", "a time above 0", str(options.seconds))
+
+
+def _directory(options: argparse.Namespace) -> None:
+    if options.sdp_dir is not None and options.sdp_dir.exists() and not options.sdp_dir.is_dir():
+        raise ConfigurationError("--sdp-dir", "a directory", str(options.sdp_dir), "It is a file.")
+
+
+def _room_for_stamp(format: VideoFormat) -> None:
+    width = native.STAMP_CELLS * native.STAMP_CELL_PIXELS
+    if format.width < width:
+        raise ConfigurationError("--timestamp-bars", f"a raster of at least {width} columns", f"{format.width}", "Leave the bars out, or send a larger --size.")

@@ -1,0 +1,70 @@
+"""The synthetic endoscope's view: moving tissue, the instrument, the round edge of the lens.
+
+Called by sender.py once a frame. The picture of a frame depends on its time and number alone; rows are drawn by
+cext/source just before they are sent.
+"""
+import math
+
+import numpy as np
+
+from appliance.frame import VideoFormat
+from appliance.source import instrument, tissue
+from cext import source as native
+
+_VIEW_RADIUS = 0.66  # of the height: cut above and below, dark corners, as a laparoscope shows on a 16:9 monitor
+_NOISE_SIGMA_LUMA, _NOISE_SIGMA_CHROMA = 0.9 * 64, 0.45 * 64  # 64 is one 8-bit step in 14-bit samples
+_BREATH_S, _PULSE_S = 4.4, 0.86
+
+
+class Scene:
+    """Draws frames of one VideoFormat (progressive 4:2:2, 8 or 10 bit)."""
+
+    def __init__(self, format: VideoFormat, stamped: bool = False) -> None:
+        width, height = format.width, format.height
+        self._unit = height / 720
+        self._margin = 2 * math.ceil(24 * self._unit)
+        self._grasper = instrument.Grasper(width, height)
+        self._rows = np.linspace(0, 1, height, dtype=np.float32)
+        light, view = _lens(width, height)
+        noise = np.random.default_rng(11).normal(0, _NOISE_SIGMA_LUMA, native.NOISE_SAMPLES + width)
+        self.native = native.Scene(
+            format, tissue.texture(width + 2 * self._margin, height + 2 * self._margin), self._margin,
+            light, np.ascontiguousarray(light[:, ::2]), view, np.rint(noise).astype(np.int16), instrument.profiles(), stamped)
+
+    def begin(self, seconds: float, number: int) -> instrument.Pose:
+        """Sets the next frame up and returns the pose that will be drawn in it."""
+        pose = self._grasper.pose(seconds)
+        self.native.begin(self._shift(seconds), self._grasper.bars(pose), self._grasper.discs(pose), number & 0xFFFF_FFFF)
+        return pose
+
+    def draw(self, seconds: float, number: int = 0) -> tuple[np.ndarray, instrument.Pose]:
+        """A whole frame at once: its packed pgroups (reused by the next call) and the pose in it."""
+        pose = self.begin(seconds, number)
+        return self.native.finish(), pose
+
+    def _shift(self, seconds: float) -> np.ndarray:
+        """How far each row's tissue has moved, (height, 2) pixels: breathing, the heart, a camera held by hand."""
+        turn, unit = 2 * math.pi * seconds, self._unit
+        breath = (0.5 - 0.5 * math.cos(turn / _BREATH_S)) ** 1.5
+        pulse = math.exp(-7 * (seconds / _PULSE_S % 1)) * (1 - math.exp(-40 * (seconds / _PULSE_S % 1)))
+        shift = np.empty((self._rows.size, 2), np.float32)
+        shift[:, 0] = unit * (13 * math.sin(turn / 19) + 3.5 * np.sin(3.5 * self._rows - turn / _BREATH_S) + 2.2 * pulse * np.sin(6 * self._rows))
+        shift[:, 1] = unit * (7 * math.sin(turn / 27 + 1) + 17 * breath * (self._rows - 0.35) + 4.5 * pulse * np.sin(math.pi * self._rows))
+        return shift
+
+
+def _lens(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Light that reaches each pixel, Q15 (height, width), and the columns inside the round view (height, 2)."""
+    across = np.arange(width, dtype=np.float32) - (width - 1) / 2
+    down = np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2
+    radius, edge = _VIEW_RADIUS * height, max(3.0, height / 120)
+    distance = np.hypot(across, down)
+    gain = (1 - 0.5 * (distance / radius) ** 4) * np.clip((radius - distance) / edge, 0, 1)
+    # The notch on the edge shows which way the camera is turned.
+    inward, aside = radius - (across * 0.94 - down * 0.34), np.abs(across * 0.34 + down * 0.94)
+    notch = np.clip((0.030 * height - inward) * 0.8 - aside, 0, 2) / 2
+    gain *= 1 - notch
+    half = np.sqrt(np.clip(radius**2 - down[:, 0] ** 2, 0, None))
+    begin = np.clip(np.floor((width / 2 - half) / 2) * 2, 0, width)
+    end = np.clip(np.ceil((width / 2 + half) / 2) * 2, 0, width)
+    return np.rint(np.clip(gain, 0, 1) * 32767).astype(np.int16), np.ascontiguousarray(np.stack([begin, end], axis=1).astype(np.uint32))

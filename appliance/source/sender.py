@@ -1,0 +1,106 @@
+"""The source's loop: one frame after the other at its TAI instant, metadata first, then the video's packets.
+
+Called by run(). Frame N of an endless count from the PTP epoch is due at N x frame time (ST 2110-10 section 7.4). A frame whose time
+has passed is left out, never sent late. Retries nothing.
+"""
+import logging
+import secrets
+from fractions import Fraction
+
+from appliance import clock
+from appliance.protocol import sdp
+from appliance.source import network
+from appliance.source.options import Plan
+from appliance.source.scene import Scene
+from cext import source as native
+
+VIDEO_PAYLOAD_TYPE = 96
+_SECOND_NS = 1_000_000_000
+_ACTIVE_PART = Fraction(9, 10)  # of the frame interval; the rest lets a receiver finish before the next frame
+_LEAD_NS = 20_000_000           # from start to the first frame
+_STEP_S = 0.2                   # a stop is noticed at least this often, however slow the frame rate
+
+log = logging.getLogger("appliance.source")
+
+
+class Sender:
+    """Sends the flows of one plan. Use as: write_sdp(), then run() until stop()."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.frames_sent = self.frames_left_out = 0
+        self._scene = Scene(plan.format, plan.stamped)
+        self._socket = network.connected_socket(plan.source_address, plan.group, plan.port, plan.ttl)
+        self._video = native.Pacing(self._scene.native, plan.format, self._socket.fileno(), int(_ACTIVE_PART * _SECOND_NS / plan.format.rate),
+                                    VIDEO_PAYLOAD_TYPE, secrets.randbits(32), secrets.randbits(32))
+        self._stopping = False
+
+    def video_flow(self) -> sdp.VideoFlow:
+        """The video flow as a receiver's SDP describes it."""
+        plan = self.plan
+        return sdp.VideoFlow(format=plan.format, group=plan.group, port=plan.port, source_address=plan.source_address,
+                             payload_type=VIDEO_PAYLOAD_TYPE, title=f"{plan.name}, synthetic endoscope")
+
+    def describe(self) -> str:
+        """One line: what goes where."""
+        plan, packets = self.plan, self._video.packet_count
+        text = f"{plan.name}: {plan.format} to {plan.group}:{plan.port} from {plan.source_address}, {packets} packets a frame, {round(packets * plan.format.rate)} a second"
+        return text
+
+    def write_sdp(self) -> None:
+        """Writes the SDP files into the plan's directory, if it names one; each appears whole or not at all."""
+        directory = self.plan.sdp_directory
+        if directory is None:
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in {self.plan.name: sdp.emit_video(self.video_flow())}.items():
+            unfinished = directory / f".{name}.sdp.new"
+            unfinished.write_bytes(text.encode())
+            unfinished.replace(directory / f"{name}.sdp")
+
+    def stop(self) -> None:
+        """Ends run() after the frame that is being sent; safe in a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Sends until stop() or the plan's time is over. Raises OSError when the network is gone for good."""
+        rate = self.plan.format.rate
+        first = number = int((clock.tai_ns() + _LEAD_NS) * rate / _SECOND_NS) + 1
+        last = first + int(self.plan.seconds * rate) if self.plan.seconds is not None else None
+        while not self._stopping and (last is None or number < last):
+            due_ns = frame_instant_ns(number, rate)
+            if self._left_out(number, due_ns):
+                number = int(clock.tai_ns() * rate / _SECOND_NS) + 1
+                continue
+            self._scene.begin(float((number - first) / rate), number)
+            if self._wait(due_ns):
+                self._video.send(due_ns - clock.TAI_CORRECTION_NS, clock.rtp_timestamp(due_ns))
+                self.frames_sent += 1
+                number += 1
+
+    def close(self) -> None:
+        """Closes the sockets."""
+        self._socket.close()
+
+    def _left_out(self, number: int, due_ns: int) -> bool:
+        late_ns = clock.tai_ns() - due_ns
+        if late_ns <= self.plan.format.frame_ns // 2:
+            return False
+        self.frames_left_out += 1
+        log.warning("frame left out: its time passed %.1f ms ago; this machine is too busy to send %s", late_ns / 1e6, self.plan.format)
+        return True
+
+    def _wait(self, due_ns: int) -> bool:
+        """Sleeps until an instant; False if the sender is to stop first."""
+        step_ns = int(_STEP_S * _SECOND_NS)
+        while not self._stopping:
+            now_ns = clock.tai_ns()
+            if now_ns >= due_ns:
+                return True
+            native.wait_until(min(due_ns, now_ns + step_ns) - clock.TAI_CORRECTION_NS)
+        return False
+
+
+def frame_instant_ns(number: int, rate: Fraction) -> int:
+    """The first TAI nanosecond of frame `number`, counted from the epoch; its RTP timestamp is floor(number x 90000 / rate)."""
+    return -(-number * _SECOND_NS * rate.denominator // rate.numerator)

@@ -1,0 +1,49 @@
+/* Sends a frame as ST 2110-20 packets, evenly paced in small bursts, straight out of the frame's memory.
+ *
+ * Called by cext/source.pyx without the GIL. Packets are in general packing mode: as many whole pgroups as fit, over at most
+ * two rows, so a packet has one or two sample row data headers (RFC 4175 section 4.2, ST 2110-20 section 6).
+ */
+#ifndef PACING_H
+#define PACING_H
+
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum {
+    PACING_HEADER_MAX = 26,          /* RTP 12, extended sequence number 2, two sample row data headers of 6 */
+    PACING_PAYLOAD_MAX = 1452,       /* standard UDP size limit of 1460 octets (ST 2110-10 6.3) with UDP's own 8 */
+    PACING_BURST_NS = 500000,
+};
+
+/* Makes the first `rows` rows of the frame ready to be sent. */
+typedef void pacing_prepare(void *context, uint32_t rows);
+
+struct pacing {
+    int fd;                          /* connected UDP socket, blocking */
+    uint32_t packet_count, burst_packets;
+    int64_t span_ns;                 /* from the first burst to the end of the last one's share */
+    uint32_t sequence;               /* 32-bit extended sequence number of the next packet */
+    uint8_t payload_type;
+    uint32_t ssrc;
+    struct mmsghdr *messages;
+    struct iovec *pieces;            /* two a packet: header, samples */
+    uint8_t (*headers)[PACING_HEADER_MAX];
+    uint32_t *rows_needed;           /* rows that must be ready before packet i leaves */
+    uint64_t packets_sent, packets_refused, send_calls;
+    int64_t late_ns_max;             /* the latest that a burst began, against its time */
+};
+
+/* Packets that a frame of `height` rows of `row_bytes` octets takes. */
+uint32_t pacing_packets(uint32_t row_bytes, uint32_t height, uint32_t pgroup_bytes);
+
+/* Lays out the packets of `frame`; 0, or -1 when memory is short. The frame stays the caller's and must not move. */
+int pacing_open(struct pacing *pacing, uint8_t *frame, uint32_t row_bytes, uint32_t height, uint32_t pgroup_bytes);
+void pacing_close(struct pacing *pacing);
+
+/* Sleeps until the kernel's CLOCK_TAI shows `clock_ns`. Returns -1 at once when a signal came, else 0. */
+int pacing_wait(int64_t clock_ns);
+
+/* Sends one frame, its first burst at `clock_ns` of CLOCK_TAI; prepare() runs before each burst. 0, or an errno that will not pass. */
+int pacing_send(struct pacing *pacing, int64_t clock_ns, uint32_t rtp_timestamp, pacing_prepare *prepare, void *context);
+
+#endif

@@ -1,0 +1,202 @@
+# distutils: sources = cext/kernels/scene.c cext/kernels/pacing.c
+# distutils: libraries = m
+# Positions and colours are finite and nobody reads floating-point exceptions; without these options every clamp stays a branch.
+# distutils: extra_compile_args = -fno-trapping-math -ffinite-math-only -fno-signed-zeros -fno-math-errno
+"""The synthetic source's two native parts: the picture and the paced sending. Used by appliance/source alone.
+
+Invariant: every array that C points into is held by the object that points. Decides nothing: positions, colours
+and times come from Python, once a frame.
+"""
+import numpy as np
+
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+
+cdef extern from "scene.h":
+    enum:
+        SCENE_STRIPS_MAX
+        SCENE_DISCS_MAX
+        SCENE_PROFILES_MAX
+        SCENE_PROFILE_STEPS
+        SCENE_NOISE_SAMPLES
+        SCENE_STAMP_ROWS
+        SCENE_STAMP_CELLS
+        SCENE_STAMP_CELL_PIXELS
+    struct scene_strip:
+        float x, y, along_x, along_y, length, half_begin, half_end, feather, opacity, gain_begin, gain_end
+        float ridge_period, ridge_depth
+        int32_t profile
+    struct scene_disc:
+        float x, y, radius, feather
+        int32_t luma, cb, cr
+    struct scene:
+        uint32_t width, height, depth, row_bytes, texture_stride, margin
+        const int16_t *texture[3]
+        const float *shift
+        const int16_t *light
+        const int16_t *light_chroma
+        const uint32_t *view
+        const int16_t *noise
+        const void *profiles
+        int16_t *rows[3]
+        uint8_t *frame
+        scene_strip strips[SCENE_STRIPS_MAX]
+        scene_disc discs[SCENE_DISCS_MAX]
+        uint32_t strip_count, disc_count
+        int stamped
+    void scene_black(scene *)
+    void scene_begin(scene *, uint32_t)
+    void scene_prepare(void *, uint32_t) noexcept nogil
+    void scene_stamp(scene *, uint64_t)
+    void scene_pack(const scene *, const int16_t *, const int16_t *, const int16_t *, uint32_t, uint32_t, uint8_t *, int)
+
+cdef extern from "pacing.h":
+    enum:
+        PACING_PAYLOAD_MAX
+    struct pacing:
+        int fd
+        uint32_t packet_count, burst_packets, sequence, ssrc
+        int64_t span_ns, late_ns_max
+        uint8_t payload_type
+        uint64_t packets_sent, packets_refused, send_calls
+    uint32_t pacing_packets(uint32_t, uint32_t, uint32_t)
+    int pacing_open(pacing *, uint8_t *, uint32_t, uint32_t, uint32_t)
+    void pacing_close(pacing *)
+    int pacing_wait(int64_t) nogil
+    int pacing_send(pacing *, int64_t, uint32_t, void (*)(void *, uint32_t) noexcept nogil, void *) nogil
+
+STRIPS_MAX, DISCS_MAX, PROFILES_MAX, PROFILE_STEPS = SCENE_STRIPS_MAX, SCENE_DISCS_MAX, SCENE_PROFILES_MAX, SCENE_PROFILE_STEPS
+NOISE_SAMPLES = SCENE_NOISE_SAMPLES
+STAMP_ROWS, STAMP_CELLS, STAMP_CELL_PIXELS = SCENE_STAMP_ROWS, SCENE_STAMP_CELLS, SCENE_STAMP_CELL_PIXELS
+PAYLOAD_MAX = PACING_PAYLOAD_MAX
+
+
+cdef class Scene:
+    cdef scene scene
+    cdef readonly object frame
+    cdef object held
+
+    def __init__(self, format, texture, uint32_t margin, light, light_chroma, view, noise, profiles, bint stamped=False):
+        cdef uint32_t width = format.width, height = format.height
+        self.frame = np.zeros(format.frame_bytes, np.uint8)
+        shift = np.zeros((height, 2), np.float32)
+        rows = [np.zeros(width >> (index > 0), np.int16) for index in range(3)]
+        self.held = (texture, light, light_chroma, view, noise, profiles, shift, rows)
+        stride = width + 2 * margin
+        expected = [
+            (texture[0], np.int16, (height + 2 * margin, stride)), (texture[1], np.int16, (height + 2 * margin, stride // 2)),
+            (texture[2], np.int16, (height + 2 * margin, stride // 2)), (light, np.int16, (height, width)),
+            (light_chroma, np.int16, (height, width // 2)), (view, np.uint32, (height, 2)),
+            (noise, np.int16, (SCENE_NOISE_SAMPLES + width,)),
+            (profiles, np.float32, (len(profiles), 3, SCENE_PROFILE_STEPS)),
+        ]
+        for array, kind, shape in expected:
+            assert array.dtype == kind and array.shape == shape and array.flags.c_contiguous, (array.dtype, array.shape, kind, shape)
+        assert width % 2 == 0 and margin % 2 == 0 and view.max() <= width and not (view % 2).any()
+        assert not stamped or (width >= SCENE_STAMP_CELLS * SCENE_STAMP_CELL_PIXELS and height >= SCENE_STAMP_ROWS)
+
+        self.scene.width, self.scene.height, self.scene.depth = width, height, format.depth
+        self.scene.row_bytes, self.scene.texture_stride, self.scene.margin = format.row_bytes, stride, margin
+        for index in range(3):
+            self.scene.texture[index] = <const int16_t *><size_t>texture[index].ctypes.data
+            self.scene.rows[index] = <int16_t *><size_t>rows[index].ctypes.data
+        self.scene.shift = <const float *><size_t>shift.ctypes.data
+        self.scene.light = <const int16_t *><size_t>light.ctypes.data
+        self.scene.light_chroma = <const int16_t *><size_t>light_chroma.ctypes.data
+        self.scene.view = <const uint32_t *><size_t>view.ctypes.data
+        self.scene.noise = <const int16_t *><size_t>noise.ctypes.data
+        self.scene.profiles = <const void *><size_t>profiles.ctypes.data
+        self.scene.frame = <uint8_t *><size_t>self.frame.ctypes.data
+        self.scene.stamped = stamped
+        scene_black(&self.scene)
+
+    def begin(self, shift, strips, discs, uint32_t noise_seed):
+        cdef uint32_t index
+        held_shift, profiles = self.held[6], self.held[5]
+        assert len(strips) <= SCENE_STRIPS_MAX and len(discs) <= SCENE_DISCS_MAX
+        # Safety: a texel is read one to the right of and one below the moved place.
+        np.clip(shift, 1.0 - self.scene.margin, self.scene.margin - 2.0, out=held_shift)
+        for index, strip in enumerate(strips):
+            assert 0 <= strip[-1] < len(profiles)
+            target = &self.scene.strips[index]
+            (target.x, target.y, target.along_x, target.along_y, target.length, target.half_begin, target.half_end,
+             target.feather, target.opacity, target.gain_begin, target.gain_end, target.ridge_period, target.ridge_depth,
+             target.profile) = strip
+        for index, disc in enumerate(discs):
+            spot = &self.scene.discs[index]
+            spot.x, spot.y, spot.radius, spot.feather, spot.luma, spot.cb, spot.cr = disc
+        self.scene.strip_count, self.scene.disc_count = len(strips), len(discs)
+        scene_begin(&self.scene, noise_seed)
+
+    def finish(self):
+        scene_prepare(&self.scene, self.scene.height)
+        return self.frame
+
+    def stamp(self, uint64_t microseconds):
+        assert self.scene.width >= SCENE_STAMP_CELLS * SCENE_STAMP_CELL_PIXELS and self.scene.height >= SCENE_STAMP_ROWS
+        scene_stamp(&self.scene, microseconds)
+
+    def pack(self, int16_t[::1] luma, int16_t[::1] cb, int16_t[::1] cr, bint simd):
+        assert luma.shape[0] == self.scene.width and cb.shape[0] == cr.shape[0] == self.scene.width // 2
+        packed = np.zeros(self.scene.row_bytes, np.uint8)
+        scene_pack(&self.scene, &luma[0], &cb[0], &cr[0], 0, self.scene.width, <uint8_t *><size_t>packed.ctypes.data, simd)
+        return packed
+
+
+cdef class Pacing:
+    cdef pacing pacing
+    cdef Scene scene
+
+    def __cinit__(self):
+        memset(&self.pacing, 0, sizeof(self.pacing))
+
+    def __init__(self, Scene scene, format, int fd, int64_t span_ns, uint8_t payload_type, uint32_t ssrc, uint32_t sequence):
+        assert self.pacing.packet_count == 0 and span_ns > 0 and payload_type < 128
+        self.scene = scene
+        self.pacing.fd, self.pacing.span_ns = fd, span_ns
+        self.pacing.payload_type, self.pacing.ssrc, self.pacing.sequence = payload_type, ssrc, sequence
+        if pacing_open(&self.pacing, scene.scene.frame, format.row_bytes, format.height, format.pgroup_bytes) < 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        pacing_close(&self.pacing)
+
+    def send(self, int64_t clock_ns, uint32_t rtp_timestamp):
+        cdef int error
+        with nogil:
+            error = pacing_send(&self.pacing, clock_ns, rtp_timestamp, scene_prepare, &self.scene.scene)
+        if error:
+            raise OSError(error, "sending video packets failed")
+
+    @property
+    def packet_count(self):
+        return self.pacing.packet_count
+
+    @property
+    def packets_sent(self):
+        return self.pacing.packets_sent
+
+    @property
+    def packets_refused(self):
+        return self.pacing.packets_refused
+
+    @property
+    def sequence(self):
+        return self.pacing.sequence
+
+    def take_late_ns(self):
+        late_ns = self.pacing.late_ns_max
+        self.pacing.late_ns_max = 0
+        return late_ns
+
+
+def wait_until(int64_t clock_ns):
+    cdef int interrupted
+    with nogil:
+        interrupted = pacing_wait(clock_ns)
+    return interrupted == 0
+
+
+def packets_per_frame(format):
+    return pacing_packets(format.row_bytes, format.height, format.pgroup_bytes)
