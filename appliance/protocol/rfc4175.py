@@ -12,6 +12,9 @@ from appliance.frame import VideoFormat
 
 SEGMENTS_MAX = 3
 """Sample row data segments in one packet (ST 2110-20 section 6.1.4)."""
+REASONS = ("truncated", "version", "payload_type", "extension", "padding", "srd_length", "srd_field", "srd_row", "srd_offset",
+           "srd_continuation", "length_mismatch", "ssrc", "sequence", "timestamp")
+"""Why a video packet is not used; the last three: it is sound, but not of the sender that is followed."""
 SRD_HEADER_BYTES = 6
 BLOCK_BYTES = 1260
 """Sample octets of every packet in block packing mode but a frame's last: 7 blocks of 180 (ST 2110-20 section 6.3.3)."""

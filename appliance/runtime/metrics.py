@@ -4,6 +4,8 @@ Only declarations. Labels `stream`, `audience`, `rendition`, `codec` and `stage`
 """
 from dataclasses import dataclass
 
+from appliance.protocol import rfc4175
+
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
@@ -47,8 +49,21 @@ INGEST = EVERY_STAGE + (
     LATENCY,
     Metric("appliance_ingest_frames_total", COUNTER, "Frames published, complete or not"),
     Metric("appliance_ingest_packets_total", COUNTER, "RTP packets accepted"),
-    Metric("appliance_ingest_packets_lost_total", COUNTER, "Packets that never arrived, by sequence number"),
-    Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot"), scope=("stage", "stream")),
+    Metric("appliance_ingest_packets_lost_total", COUNTER, "Packets that had not arrived when their frame was closed"),
+    Metric("appliance_ingest_packets_malformed_total", COUNTER, "Packets that break their format or are not of the sender that is followed",
+           _reasons(*rfc4175.REASONS)),
+    Metric("appliance_ingest_packets_duplicate_total", COUNTER, "Packets that had come before"),
+    Metric("appliance_ingest_packets_reordered_total", COUNTER, "Packets that came behind a later one, in time for their frame"),
+    Metric("appliance_ingest_packets_late_total", COUNTER, "Packets whose frame was already closed"),
+    Metric("appliance_ingest_bytes_total", COUNTER, "Octets of accepted RTP packets"),
+    Metric("appliance_ingest_kernel_drops_total", COUNTER, "Packets that the kernel dropped because the receive buffer was full"),
+    Metric("appliance_ingest_frames_incomplete_total", COUNTER, "Frames published with holes, which show the last samples of the same place"),
+    Metric("appliance_ingest_rows_missing_total", COUNTER, "Rows with a hole, of all frames published"),
+    Metric("appliance_ingest_frames_arrival_timed_total", COUNTER, "Frames whose RTP time was not near TAI: their capture time is their arrival"),
+    Metric("appliance_ingest_sender_restarts_total", COUNTER, "Times that another SSRC, sequence or time was followed"),
+    Metric("appliance_ingest_sender_outages_total", COUNTER, "Times that the sender came back after a silence"),
+    Metric("appliance_ingest_receive_buffer_bytes", GAUGE, "Receive buffer that the kernel granted"),
+    Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot", "sparse"), scope=("stage", "stream")),
 )
 
 CONVERT = EVERY_STAGE + (
@@ -67,16 +82,46 @@ ENCODE = EVERY_STAGE + (
 METADATA = EVERY_STAGE + (
 )
 
+_RENDITION = ("stage", "stream", "audience", "rendition")
+NETWORK_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+JOIN_BUCKETS_S = (0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+FANOUT_MALFORMED = ("stun", "stranger", "dtls", "srtcp", "rtcp", "sctp")
+
 FANOUT_RENDITION = (
-    Metric("appliance_fanout_viewers", GAUGE, "Viewers connected", scope=("stage", "stream", "audience", "rendition")),
-    Metric("appliance_fanout_keyframe_requests_total", COUNTER, "Keyframes asked of the encoder", scope=("stage", "stream", "audience", "rendition")),
+    Metric("appliance_fanout_viewers", GAUGE, "Viewers connected or connecting", scope=_RENDITION),
+    Metric("appliance_fanout_keyframe_requests_total", COUNTER, "Keyframes asked of the encoder", scope=_RENDITION),
+    Metric("appliance_fanout_joins_total", COUNTER, "Viewers that connected", scope=_RENDITION),
+    Metric("appliance_fanout_joins_failed_total", COUNTER, "Viewers whose ICE or DTLS failed or took too long", scope=_RENDITION),
+    Metric("appliance_fanout_join_seconds", HISTOGRAM, "From the offer to the first media sent", scope=_RENDITION, buckets_s=JOIN_BUCKETS_S),
+    Metric("appliance_fanout_round_trip_seconds", HISTOGRAM, "Round trip to viewers, from their reports", scope=_RENDITION, buckets_s=NETWORK_BUCKETS_S),
+    Metric("appliance_fanout_jitter_seconds", HISTOGRAM, "Interarrival jitter that viewers report", scope=_RENDITION, buckets_s=NETWORK_BUCKETS_S),
+    Metric("appliance_fanout_packets_reported_lost_total", COUNTER, "Packets that viewers report as lost", scope=_RENDITION),
+    Metric("appliance_fanout_nacks_total", COUNTER, "Packets that viewers asked for again", scope=_RENDITION),
+    Metric("appliance_fanout_packets_resent_total", COUNTER, "Packets sent again", scope=_RENDITION),
+    Metric("appliance_fanout_picture_losses_total", COUNTER, "PLI and FIR received", scope=_RENDITION),
+    Metric("appliance_fanout_metadata_messages_total", COUNTER, "Metadata messages sent to viewers", scope=_RENDITION),
+    Metric("appliance_fanout_metadata_messages_skipped_total", COUNTER, "Metadata messages that a viewer had no room for", scope=_RENDITION),
+    Metric("appliance_fanout_metadata_messages_refused_total", COUNTER, "Static parts kept from a class at the last moment; must stay 0", scope=_RENDITION),
 )
 """What each fan-out worker counts for each rendition of each stream."""
 
 FANOUT = EVERY_STAGE + (
+    Metric("appliance_fanout_datagrams_malformed_total", COUNTER, "Datagrams on media ports that are not what they should be", _reasons(*FANOUT_MALFORMED), scope=("stage",)),
 )
 
+GATEWAY_REFUSALS = (
+    "no_token", "bad_token", "forbidden", "unknown_stream", "unknown_session", "unknown_page", "method", "media_type", "not_acceptable", "too_large",
+    "too_slow", "malformed", "unusable_offer", "precondition", "not_live", "full", "no_worker", "connections", "internal")
+GATEWAY_ROUTES = ("page", "streams", "whep", "session", "other")
+STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 GATEWAY = EVERY_STAGE + (
+    Metric("appliance_gateway_requests_total", COUNTER, "HTTP requests answered, by route and class of status",
+           (("route", GATEWAY_ROUTES), ("status", STATUS_CLASSES)), scope=()),
+    Metric("appliance_gateway_refused_total", COUNTER, "HTTP requests and connections refused, by reason", _reasons(*GATEWAY_REFUSALS), scope=()),
+    Metric("appliance_gateway_joins_total", COUNTER, "Viewers' sessions opened", (("audience", ("expert", "class")),), scope=()),
+    Metric("appliance_gateway_join_seconds", HISTOGRAM, "From a viewer's offer to our answer", scope=()),
+    Metric("appliance_gateway_malformed_total", COUNTER, "Connections that spoke neither TLS nor HTTP", _reasons("tls", "http"), scope=()),
+    Metric("appliance_gateway_connections", GAUGE, "Open HTTPS connections", scope=()),
 )
 
 EXPORTER = EVERY_STAGE

@@ -1,0 +1,109 @@
+"""The ingest stage: one video flow from its socket into the raw ring, by cext/reception; Python only moves counters.
+
+Started as `stage ingest.STREAM`. Loss, restarts and malformed packets are counters here, never exceptions.
+"""
+import socket
+
+from appliance import clock
+from appliance.protocol import rfc4175
+from appliance.protocol.sdp import VideoFlow
+from appliance.runtime.counters import Counters
+from appliance.runtime.metrics import FRAMES_DROPPED
+from appliance.runtime.multicast import open_receiver
+from appliance.runtime.ring import RingWriter
+from appliance.runtime.stage import Stage
+from cext.reception import Assembly, Reception
+
+# Half a second of 1280x720p50 as the kernel accounts for it: longer than the reader is ever kept from the processor.
+RECEIVE_BUFFER_BYTES = 64 * 1024 * 1024
+# A frame's time at 50 Hz: how often counters move, and the longest that an order to stop waits.
+WAKE_INTERVAL_NS = 20_000_000
+_UDP_GRO = 104  # include/uapi/linux/udp.h; Python's socket module lacks it
+
+
+def run(stage: Stage) -> None:
+    """Receives until told to stop. ConfigurationError if the interface or the address of the flow cannot be used."""
+    flow = stage.flows[stage.stream.name].video
+    with open_receiver(flow, stage.stream.interface, RECEIVE_BUFFER_BYTES) as receiver:
+        merge_datagrams(receiver)
+        reception = Reception(receiver.fileno(), assemble(flow, stage.writers[f"raw.{stage.stream.name}"]))
+        accounts = Accounts(stage.counters)
+        stage.counters.gauge("appliance_ingest_receive_buffer_bytes").set(receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2)
+        stage.log.info("%s from %s:%d on %s", flow.format, flow.group, flow.port, stage.stream.interface)
+        stage.ready()
+        while stage.running():
+            reception.run(WAKE_INTERVAL_NS)
+            for remark in accounts.move(reception):
+                stage.log.warning(remark)
+
+
+def merge_datagrams(receiver: socket.socket) -> None:
+    """Lets the kernel hand over several datagrams of one size in one buffer (UDP_GRO, Linux 5.0); an older kernel goes without."""
+    try:
+        receiver.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+    except OSError:
+        return
+
+
+def assemble(flow: VideoFlow, writer: RingWriter) -> Assembly:
+    """The assembly of a flow's frames into the slots of `writer`; its geometry is the SDP's, packets never change it."""
+    format = flow.format
+    return Assembly(writer, width=format.width, height=format.height, pgroup_bytes=format.pgroup_bytes, pgroup_pixels=format.pgroup_pixels,
+                    payload_type=flow.payload_type, neutral_pgroup=rfc4175.neutral_pgroup(format), rate_hz=flow.rate_hz,
+                    mediaclk_offset=flow.mediaclk_offset, tai_correction_ns=clock.TAI_CORRECTION_NS)
+
+
+class Accounts:
+    """Moves what the kernels counted since the last visit to the stage's cells."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._cells = {
+            "frames": counters.counter("appliance_ingest_frames_total"),
+            "incomplete": counters.counter("appliance_ingest_frames_incomplete_total"),
+            "rows_missing": counters.counter("appliance_ingest_rows_missing_total"),
+            "packets": counters.counter("appliance_ingest_packets_total"),
+            "octets": counters.counter("appliance_ingest_bytes_total"),
+            "lost": counters.counter("appliance_ingest_packets_lost_total"),
+            "duplicate": counters.counter("appliance_ingest_packets_duplicate_total"),
+            "reordered": counters.counter("appliance_ingest_packets_reordered_total"),
+            "late": counters.counter("appliance_ingest_packets_late_total"),
+            "kernel_drops": counters.counter("appliance_ingest_kernel_drops_total"),
+            "restarts": counters.counter("appliance_ingest_sender_restarts_total"),
+            "outages": counters.counter("appliance_ingest_sender_outages_total"),
+            "arrival_timed": counters.counter("appliance_ingest_frames_arrival_timed_total"),
+            "no_slot": counters.counter(FRAMES_DROPPED, reason="no_slot"),
+            "sparse": counters.counter(FRAMES_DROPPED, reason="sparse"),
+        }
+        self._malformed = {reason: counters.counter("appliance_ingest_packets_malformed_total", reason=reason) for reason in rfc4175.REASONS}
+        self._latency = counters.histogram("appliance_stage_latency_seconds")
+        self._seen = dict.fromkeys([*self._cells, *self._malformed], 0)
+
+    def move(self, reception: Reception) -> list[str]:
+        """Adds what is new; returns what a person should read in the log."""
+        totals = reception.assembly.statistics() | reception.statistics()
+        malformed = totals.pop("malformed")
+        remarks = self._remarks(totals)
+        for name, cell in self._cells.items():
+            self._add(cell, name, totals[name])
+        for reason, cell in self._malformed.items():
+            self._add(cell, reason, malformed[reason])
+        for latency_ns in reception.assembly.take_latencies_ns():
+            self._latency.observe_ns(latency_ns)
+        return remarks
+
+    def _add(self, cell, name: str, total: int) -> None:
+        fresh = total - self._seen[name]
+        if fresh:
+            cell.add(fresh)
+            self._seen[name] = total
+
+    def _remarks(self, totals: dict[str, int]) -> list[str]:
+        remarks = []
+        if totals["restarts"] > self._seen["restarts"]:
+            remarks.append("the sender restarted (another SSRC, sequence or time); following it")
+        if totals["outages"] > self._seen["outages"]:
+            remarks.append("the sender is back after a silence")
+        if totals["arrival_timed"] and not self._seen["arrival_timed"]:
+            remarks.append("RTP times are not near this machine's TAI time: one of the two clocks is not on PTP, "
+                           "and the arrival is taken for the capture time")
+        return remarks
