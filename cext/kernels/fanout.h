@@ -1,0 +1,45 @@
+/* The fan-out's loop: each access unit is packetised once, then encrypted and sent to each viewer of its rendition.
+ *
+ * One thread runs fanout_run(); any other thread adds, removes and answers NACKs meanwhile: it takes one viewer's lock at a time, which
+ * the loop holds for one unit. A viewer whose socket is full waits for the next keyframe; nobody waits for a viewer.
+ */
+#ifndef APPLIANCE_FANOUT_H
+#define APPLIANCE_FANOUT_H
+
+#include "rendition.h"
+
+#define FANOUT_RENDITIONS_MAX 64u
+#define FANOUT_VIEWERS_MAX 16384u
+#define UNITS_PER_TURN_MAX 8u /* of one rendition before the others have theirs */
+#define NACKS_PER_CALL_MAX 1024u
+
+struct fanout;
+
+/* errno-like answers, negative. */
+enum fanout_refusal { FANOUT_UNKNOWN = -1, FANOUT_FULL = -2, FANOUT_REFUSED = -3 };
+
+/* NULL without memory or descriptors. `latency_bounds_ns` rises; at most LATENCY_BUCKETS_MAX. */
+struct fanout *fanout_create(uint32_t renditions_max, uint32_t viewers_max, int64_t tai_correction_ns, const uint64_t *latency_bounds_ns,
+                             uint32_t latency_bounds);
+void fanout_destroy(struct fanout *fanout); /* not while fanout_run() runs */
+int fanout_keyframe_fd(const struct fanout *fanout);
+
+/* The rendition's number or a refusal. `ring` outlives the fan-out. */
+int fanout_add_rendition(struct fanout *fanout, struct ring *ring, uint32_t reader, int doorbell, enum codec codec, uint32_t ssrc);
+struct rendition *fanout_rendition(struct fanout *fanout, int rendition); /* NULL if there is none */
+uint64_t fanout_take_keyframes_wanted(struct fanout *fanout, struct rendition *rendition);
+
+/* The viewer's id (> 0) or a refusal; the destination's fd belongs to the fan-out only on success. */
+int64_t fanout_add_viewer(struct fanout *fanout, int rendition, const struct viewer_settings *settings);
+int fanout_remove_viewer(struct fanout *fanout, int64_t id);
+/* Sends to another socket and address from now on (ICE chose another pair): same keys, same numbering. */
+int fanout_redirect_viewer(struct fanout *fanout, int64_t id, const struct destination *destination);
+int fanout_viewer_stats(struct fanout *fanout, int64_t id, struct viewer_stats *stats);
+/* Sends these packets again; how many, or FANOUT_UNKNOWN. */
+int fanout_nack(struct fanout *fanout, int64_t id, const uint16_t *sequences, uint32_t sequence_count);
+
+/* Serves until fanout_stop(): 0, or -errno. */
+int fanout_run(struct fanout *fanout);
+void fanout_stop(struct fanout *fanout);
+
+#endif

@@ -1,0 +1,4 @@
+PAYLOAD_MAX: int
+PACKETS_MAX: int
+
+def packetise(codec: bytes, unit: bytes, payload_bytes_max: int = ..., picture_id: int = 0) -> tuple[list[bytes], list[bool]]: ...
