@@ -1,0 +1,104 @@
+/**
+ * Who and what the stream shows: keeps the static part by SOP Instance UID and turns each message into the frame's record.
+ * Invariant: when the instance or the patient changes, nothing of the old one is left, before the new message is looked at.
+ */
+import type { Dataset } from "./dicom/dataset.ts";
+import { decoderFor } from "./dicom/charset.ts";
+import { type Instrument, readInstrument } from "./instrument.ts";
+import { type Message, MalformedMessage } from "./message.ts";
+
+/** Unordered delivery may bring the old instance's last messages after the new one's first; older than this is a new timeline. */
+const REORDERED_MS = 2_000;
+
+/** Without any message for so long, the details are marked; after the longer time they are no longer shown at all. */
+export const STALE_AFTER_MS = 3_000;
+export const FORGET_AFTER_MS = 30_000;
+
+export interface FrameRecord {
+  rtpTimestamp: number;
+  captureTaiMs: number;
+  frameNumber: number | null;
+  instrument: Instrument | null;
+}
+
+export interface Accepted {
+  record: FrameRecord;
+  /** The instance or patient is another than before: whatever was derived from earlier messages must go. */
+  changed: boolean;
+}
+
+export class Chart {
+  instanceUid: string | null = null;
+  staticPart: Dataset | null = null;
+  dynamicPart: Dataset | null = null;
+  /** Counts the static parts taken over, so that a view knows when to redraw. */
+  revision = 0;
+  private lastMessageMs: number | null = null;
+  private firstCaptureMs = 0;
+  private staticCaptureMs = 0;
+
+  /** Null for a straggler of the instance before. Raises MalformedMessage if the instance is not named. */
+  accept(message: Message, nowMs: number): Accepted | null {
+    const instanceUid = message.dataset.text("0002,0033");
+    if (instanceUid === "") throw new MalformedMessage("no SOP Instance UID (0002,0033)");
+    const otherInstance = this.instanceUid !== null && instanceUid !== this.instanceUid;
+    if (otherInstance && isEarlier(message.captureTaiMs, this.firstCaptureMs)) return null;
+    const newStatic = message.hasStatic && !isEarlier(message.captureTaiMs, this.staticCaptureMs);
+    const changed = otherInstance || (newStatic && this.namesOtherPatient(message.dataset));
+    if (changed) this.clear();
+    if (this.instanceUid === null) {
+      this.instanceUid = instanceUid;
+      this.firstCaptureMs = message.captureTaiMs;
+    }
+    this.lastMessageMs = nowMs;
+    this.dynamicPart = message.dataset;
+    if (newStatic) this.takeStatic(message);
+    return { record: frameRecord(message), changed };
+  }
+
+  /** Forgets everything; the next message starts anew. */
+  clear(): void {
+    this.instanceUid = null;
+    this.staticPart = null;
+    this.dynamicPart = null;
+    this.lastMessageMs = null;
+    this.staticCaptureMs = 0;
+    this.revision += 1;
+  }
+
+  silentForMs(nowMs: number): number | null {
+    return this.lastMessageMs === null ? null : nowMs - this.lastMessageMs;
+  }
+
+  /** The character set that dynamic parts, which carry none of their own, are read with. */
+  decoder(): TextDecoder {
+    return decoderFor(this.staticPart?.text("0008,0005") ?? "");
+  }
+
+  private namesOtherPatient(dataset: Dataset): boolean {
+    const before = this.staticPart;
+    if (before === null) return false;
+    return ["0010,0020", "0010,0010", "0020,000d"].some((tag) => before.text(tag) !== dataset.text(tag));
+  }
+
+  private takeStatic(message: Message): void {
+    this.staticPart = message.dataset;
+    this.staticCaptureMs = message.captureTaiMs;
+    this.revision += 1;
+  }
+}
+
+/** Captured before `thanMs`, yet not so long before that the source's clock must have been set back. */
+function isEarlier(captureMs: number, thanMs: number): boolean {
+  return captureMs < thanMs && thanMs - captureMs < REORDERED_MS;
+}
+
+function frameRecord(message: Message): FrameRecord {
+  const groups = message.dataset.item("0006,0001");
+  return {
+    rtpTimestamp: message.rtpTimestamp,
+    captureTaiMs: message.captureTaiMs,
+    frameNumber: groups?.item("0020,9111")?.number("0020,9156") ?? null,
+    instrument: groups === null ? null : readInstrument(groups),
+  };
+}

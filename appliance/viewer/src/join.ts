@@ -1,0 +1,34 @@
+/**
+ * Joins a frame on screen with the record of the same RTP timestamp. Records and frames travel apart, so either may come first.
+ * Invariant: a frame is given its own record or none; another frame's record is never offered in its place.
+ */
+
+const RECORDS_MAX = 256;
+const KEEP_MS = 4_000;
+
+export class RecordJoin<T> {
+  private readonly records = new Map<number, { record: T; untilMs: number }>();
+
+  put(rtpTimestamp: number, record: T, nowMs: number): void {
+    // Deleting first moves a repeated timestamp to the young end, which keeps the map in order of age.
+    this.records.delete(rtpTimestamp);
+    this.records.set(rtpTimestamp, { record, untilMs: nowMs + KEEP_MS });
+    for (const [oldest, entry] of this.records) {
+      if (this.records.size <= RECORDS_MAX && entry.untilMs >= nowMs) break;
+      this.records.delete(oldest);
+    }
+  }
+
+  get(rtpTimestamp: number, nowMs: number): T | null {
+    const entry = this.records.get(rtpTimestamp);
+    return entry !== undefined && entry.untilMs >= nowMs ? entry.record : null;
+  }
+
+  clear(): void {
+    this.records.clear();
+  }
+
+  get size(): number {
+    return this.records.size;
+  }
+}

@@ -1,0 +1,196 @@
+/** The page's beginning: reads the link, opens the stream at once, and keeps what is shown up to date. Wires the modules together. */
+import { fetchStreams, RefusedError, type Stream, whepUrl } from "./appliance.ts";
+import { Controls } from "./controls.ts";
+import { askForLink, chooseStream } from "./entry.ts";
+import { exposeHook, type Watched } from "./hook.ts";
+import { type Link, readClaims, readLink, withoutToken } from "./link.ts";
+import { Marker } from "./marker.ts";
+import { Measure } from "./measure.ts";
+import { element, write } from "./page.ts";
+import { Panel } from "./panel.ts";
+import type { Phase } from "./player.ts";
+import { Readings } from "./readings.ts";
+import { readSignal, type Signal } from "./signal.ts";
+import { Status } from "./status.ts";
+import { ScreenWake } from "./wake.ts";
+import { Watch } from "./watch.ts";
+import { wordingFor } from "./wording.ts";
+
+const TOKEN_KEY = "viewer.token";
+const READINGS_INTERVAL_MS = 100;
+const STATUS_INTERVAL_MS = 500;
+const SIGNAL_INTERVAL_MS = 1_000;
+
+const ROLES: Readonly<Record<string, string>> = { expert: "Expert", student: "Student" };
+
+class Page implements Watched {
+  watch: Watch | null = null;
+  role = "";
+  stream = "";
+  measure: Measure | null = null;
+  private title = "";
+  private liveSince: number | null = null;
+  private readInstance: string | null = null;
+  private signal: Signal | null = null;
+  private readonly marker = new Marker(element("marker", HTMLCanvasElement), element("stage", HTMLElement));
+  private readonly controls = new Controls({
+    marker: (on) => { this.marker.wanted = on; },
+    fit: (fit) => { this.marker.pictureFit = fit; },
+  });
+  private readonly status = new Status();
+  private readonly panel = new Panel();
+  private readonly readings = new Readings();
+  private readonly wake = new ScreenWake();
+
+  constructor() {
+    element("retry", HTMLButtonElement).onclick = () => this.watch?.player.retryNow();
+    element("other-link", HTMLButtonElement).onclick = () => this.begin(null, "");
+    window.addEventListener("pagehide", () => this.watch?.player.stop());
+    // A page that comes back from the browser's cache has lost its connections.
+    window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+    window.setInterval(() => this.refreshReadings(), READINGS_INTERVAL_MS);
+    window.setInterval(() => this.refreshStatus(), STATUS_INTERVAL_MS);
+    window.setInterval(() => void this.refreshSignal(), SIGNAL_INTERVAL_MS);
+  }
+
+  /** With a token: opens the stream, or offers the choice. Without: asks for the link. */
+  begin(link: Link | null, problem: string): void {
+    this.watch?.player.stop();
+    this.watch = null;
+    if (link?.token == null) {
+      sessionStorage.removeItem(TOKEN_KEY);
+      askForLink(problem, (pasted) => this.begin(pasted, ""));
+      return;
+    }
+    const token = link.token;
+    sessionStorage.setItem(TOKEN_KEY, token);
+    const claims = readClaims(token);
+    if (link.measure) this.measure ??= new Measure();
+    const stream = link.stream ?? claims.stream;
+    this.setRole(claims.role ?? "");
+    if (stream !== null) this.open(stream, token);
+    void this.learnStreams(token, stream);
+  }
+
+  /** Titles and sizes; fetched beside the POST, which does not wait for them. */
+  private async learnStreams(token: string, wanted: string | null): Promise<void> {
+    let streams: Stream[];
+    try {
+      streams = await fetchStreams(token);
+    } catch (reason) {
+      if (wanted !== null) return;
+      const refused = reason instanceof RefusedError && (reason.status === 401 || reason.status === 403);
+      this.begin(null, refused ? "This link is no longer valid. Ask the theatre for a new one." : "The appliance cannot be reached. Check the network and try again.");
+      return;
+    }
+    const known = streams.find((stream) => stream.name === wanted) ?? (wanted === null && streams.length === 1 ? streams[0] : undefined);
+    if (known === undefined) {
+      if (wanted === null) chooseStream(streams, (stream) => this.choose(stream, token));
+      return;
+    }
+    if (wanted === null) this.choose(known, token);
+    else this.describe(known);
+  }
+
+  private choose(stream: Stream, token: string): void {
+    this.open(stream.name, token);
+    this.describe(stream);
+  }
+
+  private open(stream: string, token: string): void {
+    this.stream = stream;
+    this.title = stream;
+    write(element("title", HTMLElement), stream);
+    document.body.dataset["view"] = "watch";
+    const address = new URL(withoutToken(location.href));
+    address.searchParams.set("stream", stream);
+    history.replaceState(null, "", address);
+    const videos = [element("picture-a", HTMLVideoElement), element("picture-b", HTMLVideoElement)] as const;
+    this.watch = new Watch({ url: whepUrl(stream, location.href), token }, videos, this.marker, this.measure, (phase, status) => this.showPhase(phase, status));
+    this.watch.player.start();
+    this.showPhase("connecting", 0);
+  }
+
+  private describe(stream: Stream): void {
+    this.title = stream.title;
+    write(element("title", HTMLElement), stream.title);
+    if (stream.audience !== "") this.setRole(stream.audience === "class" ? "student" : "expert");
+    if (this.watch !== null && stream.width !== null && stream.height !== null) this.watch.raster = { width: stream.width, height: stream.height };
+    this.nameWindow();
+  }
+
+  private setRole(role: string): void {
+    this.role = role;
+    const badge = element("role", HTMLElement);
+    write(badge, ROLES[role] ?? "");
+    badge.hidden = badge.textContent === "";
+    badge.dataset["role"] = role;
+    this.panel.setAudience(this.expert);
+  }
+
+  /** Only the appliance decides who receives what; this chooses the words for it. */
+  private get expert(): boolean {
+    return this.role !== "student";
+  }
+
+  private showPhase(phase: Phase, status: number): void {
+    const live = phase === "live";
+    this.liveSince = live ? performance.now() : null;
+    this.status.show(wordingFor(phase, status), (this.watch?.frames ?? 0) > 0, phase === "refused");
+    this.wake.want(live);
+    document.body.dataset["phase"] = phase;
+    this.nameWindow();
+  }
+
+  private nameWindow(): void {
+    const wording = wordingFor(this.watch?.player.phase ?? "connecting", 0);
+    document.title = `${this.title} · ${wording.label}`;
+  }
+
+  private refreshReadings(): void {
+    if (this.watch === null) return;
+    const now = performance.now();
+    this.watch.expire(now);
+    const { record, chart } = this.watch;
+    // A single frame without a record leaves the values standing; another patient or instance never does.
+    if (record !== null || chart.instanceUid !== this.readInstance) this.readings.update(record);
+    this.readInstance = chart.instanceUid;
+    this.panel.update(chart, now, this.liveSince === null ? null : now - this.liveSince, this.expert);
+  }
+
+  private refreshStatus(): void {
+    if (this.watch === null) return;
+    const now = performance.now();
+    this.watch.clock.follow();
+    this.status.measure(this.watch.pace.latency(now), this.watch.pace.framesPerSecond(now), this.liveSince !== null);
+    if (!this.watch.joinable) this.controls.disableMarker();
+  }
+
+  private async refreshSignal(): Promise<void> {
+    const { watch } = this;
+    const peer = watch?.player.peer ?? null;
+    if (watch === null || peer === null) return;
+    this.signal = (await readSignal(peer).catch(() => null)) ?? this.signal;
+    const { videoWidth, videoHeight } = watch.player.video;
+    const unmarked = watch.frames === 0 ? "" : `${watch.unjoined} of ${watch.frames}`;
+    this.panel.writeConnection([
+      { label: "Picture", value: videoWidth > 0 ? `${videoWidth} × ${videoHeight}` : "" },
+      { label: "Codec", value: this.signal?.codec ?? "" },
+      { label: "Packets lost", value: this.signal === null ? "" : `${this.signal.packetsLost} of ${this.signal.packetsReceived + this.signal.packetsLost}` },
+      { label: "Frames without metadata", value: unmarked },
+      { label: "Marker", value: watch.joinable ? "" : "not possible in this browser" },
+    ].filter((line) => line.value !== ""));
+  }
+}
+
+function start(): void {
+  const page = new Page();
+  exposeHook(page);
+  const link = readLink(location.href);
+  const token = link.token ?? sessionStorage.getItem(TOKEN_KEY);
+  // The token leaves the address bar before anything else happens, so that no screenshot, bookmark or history keeps it.
+  history.replaceState(null, "", withoutToken(location.href));
+  page.begin({ ...link, token }, "");
+}
+
+start();

@@ -1,0 +1,102 @@
+/** The panel beside the picture: patient, study, device, connection, all elements. Redrawn when the static part changes. */
+import { type Chart, STALE_AFTER_MS } from "./chart.ts";
+import { type Line, readDetails } from "./details.ts";
+import { dayOf } from "./dicom/values.ts";
+import { listElements, type Row } from "./dicom/listing.ts";
+import { instrumentElementName } from "./instrument.ts";
+import { element, make, write } from "./page.ts";
+
+/** No metadata for so long after the picture came: the source sends none. */
+const NONE_AFTER_MS = 4_000;
+const LISTING_INTERVAL_MS = 1_000;
+
+export class Panel {
+  private readonly notice = element("notice", HTMLElement);
+  private readonly identity = element("identity", HTMLElement);
+  private readonly withheld = element("withheld", HTMLElement);
+  private readonly waiting = element("waiting", HTMLElement);
+  private readonly patientName = element("patient-name", HTMLElement);
+  private readonly lists = { patient: element("patient", HTMLElement), study: element("study", HTMLElement), device: element("device", HTMLElement) };
+  private readonly connection = element("connection", HTMLElement);
+  private readonly everything = element("everything", HTMLDetailsElement);
+  private readonly rows = element("elements", HTMLElement);
+  private revision = -1;
+  private listedAt = 0;
+
+  setAudience(expert: boolean): void {
+    this.withheld.hidden = expert;
+    this.identity.classList.toggle("private", !expert);
+    this.everything.hidden = !expert;
+  }
+
+  /** `liveForMs`: how long there has been a picture; null while there is none. */
+  update(chart: Chart, nowMs: number, liveForMs: number | null, expert: boolean): void {
+    const silentMs = chart.silentForMs(nowMs);
+    const stale = silentMs !== null && silentMs > STALE_AFTER_MS;
+    document.body.classList.toggle("stale", stale);
+    write(this.notice, noticeText(silentMs, stale, liveForMs));
+    this.notice.hidden = this.notice.textContent === "";
+    if (chart.revision !== this.revision) {
+      this.revision = chart.revision;
+      this.drawDetails(chart, expert);
+    }
+    if (expert && this.everything.open && nowMs - this.listedAt > LISTING_INTERVAL_MS) {
+      this.listedAt = nowMs;
+      this.drawElements(chart);
+    }
+  }
+
+  writeConnection(lines: Line[]): void {
+    drawLines(this.connection, lines);
+  }
+
+  private drawDetails(chart: Chart, expert: boolean): void {
+    const details = expert && chart.staticPart !== null ? readDetails(chart.staticPart, dayOf(Date.now())) : null;
+    this.waiting.hidden = !expert || details !== null;
+    this.identity.hidden = details === null;
+    write(this.patientName, details?.patientName ?? "");
+    drawLines(this.lists.patient, details?.patient ?? []);
+    drawLines(this.lists.study, details?.study ?? []);
+    drawLines(this.lists.device, details?.device ?? []);
+  }
+
+  private drawElements(chart: Chart): void {
+    const dynamic = chart.dynamicPart === null ? [] : listElements(chart.dynamicPart, instrumentElementName).filter((row) => row.tag < "0008,0000" || row.depth > 0);
+    const fixed = chart.staticPart === null ? [] : listElements(chart.staticPart, instrumentElementName);
+    this.rows.replaceChildren(...joinParts(dynamic, fixed).map(drawRow));
+  }
+}
+
+/** The latest dynamic part, then the cached static one: group 0002 and the functional groups come from the former only. */
+function joinParts(dynamic: Row[], fixed: Row[]): Row[] {
+  const firstFixed = fixed.findIndex((row) => row.depth === 0 && row.tag >= "0008,0000");
+  const firstForeign = dynamic.findIndex((row) => row.depth === 0 && row.tag >= "0008,0000");
+  return [...(firstForeign < 0 ? dynamic : dynamic.slice(0, firstForeign)), ...(firstFixed < 0 ? [] : fixed.slice(firstFixed))];
+}
+
+function noticeText(silentMs: number | null, stale: boolean, liveForMs: number | null): string {
+  if (stale) return `No metadata for ${Math.floor(silentMs! / 1_000)} s. Details and values may be out of date.`;
+  if (silentMs === null && liveForMs !== null && liveForMs > NONE_AFTER_MS) return "This source sends no metadata at the moment.";
+  return "";
+}
+
+function drawLines(list: HTMLElement, lines: Line[]): void {
+  const wanted = JSON.stringify(lines);
+  if (list.dataset["drawn"] === wanted) return;
+  list.dataset["drawn"] = wanted;
+  list.replaceChildren(...lines.flatMap((line) => [make("dt", "", line.label), make("dd", "", line.value)]));
+  const section = list.closest("section");
+  if (section !== null) section.hidden = lines.length === 0;
+}
+
+function drawRow(row: Row): HTMLElement {
+  const drawn = make("div", `row depth-${Math.min(row.depth, 6)}`);
+  drawn.setAttribute("role", "row");
+  const cells: [string, string][] = [["tag", `(${row.tag})`], ["name", row.name || "Unknown"], ["value", row.value || "empty"]];
+  for (const [kind, text] of cells) {
+    const cell = make("span", kind === "value" && row.value === "" ? "value empty" : kind, text);
+    cell.setAttribute("role", "cell");
+    drawn.append(cell);
+  }
+  return drawn;
+}

@@ -1,0 +1,223 @@
+/**
+ * Keeps a picture on the screen: opens sessions, notices a stall, and swaps to a new session when its first frame is painted.
+ * Invariant: the last picture stays until another is there; at most two sessions exist, the one shown and its candidate.
+ */
+import { onPresented } from "./presented.ts";
+import { Backoff } from "./retry.ts";
+import { StallWatch } from "./stall.ts";
+import { type Endpoint, WhepError, WhepSession } from "./whep.ts";
+
+export type Phase =
+  | "connecting" // nothing shown yet
+  | "live"
+  | "reconnecting" // the picture stands still; a new session is on its way
+  | "away" // the appliance answers, but the theatre sends nothing
+  | "unreachable" // the appliance does not answer
+  | "busy" // 503: every place is taken, or a part of the appliance restarts
+  | "refused"; // final: 401, 403, or no common codec
+
+export interface PlayerEvents {
+  phase(phase: Phase, status: number): void;
+  frame(video: HTMLVideoElement, metadata: VideoFrameCallbackMetadata): void;
+  message(octets: ArrayBuffer): void;
+}
+
+const TICK_MS = 100;
+/** A candidate that is connected but frameless for so long means that the source is away. */
+const FRAMELESS_MS = 1_500;
+/** A candidate may need this long for its transport: slow radio, a relay. */
+const UNCONNECTED_MS = 8_000;
+/** While the source is away a new session is hardly needed; try one now and then in case the old one is broken. */
+const AWAY_RETRY_MS = 5_000;
+/** A picture that lasted this long earns a fresh start of the back-off. */
+const STEADY_MS = 5_000;
+
+/** A session with the video element that shows it. */
+interface Take {
+  session: WhepSession;
+  video: HTMLVideoElement;
+  frames: number;
+  startedAt: number;
+}
+
+export class Player {
+  phase: Phase = "connecting";
+  firstFrameAt: number | null = null;
+  postedAt: number | null = null;
+  private current: Take | null = null;
+  private candidate: Take | null = null;
+  private nextAttemptAt: number | null = null;
+  private liveSince = 0;
+  private ticker: number | null = null;
+  private readonly backoff = new Backoff();
+  private readonly stall = new StallWatch();
+
+  constructor(
+    private readonly endpoint: Endpoint,
+    private readonly videos: readonly [HTMLVideoElement, HTMLVideoElement],
+    private readonly events: PlayerEvents,
+  ) {}
+
+  start(): void {
+    this.ticker = window.setInterval(() => this.tick(performance.now()), TICK_MS);
+    document.addEventListener("visibilitychange", this.shown);
+    void this.attempt();
+  }
+
+  stop(): void {
+    if (this.ticker !== null) clearInterval(this.ticker);
+    document.removeEventListener("visibilitychange", this.shown);
+    for (const take of [this.current, this.candidate]) if (take !== null) this.drop(take);
+    this.current = this.candidate = null;
+  }
+
+  /** A person asked: try now, whatever the back-off says. */
+  retryNow(): void {
+    this.backoff.reset();
+    this.nextAttemptAt = performance.now();
+  }
+
+  get video(): HTMLVideoElement {
+    return this.current?.video ?? this.videos[0];
+  }
+
+  get peer(): RTCPeerConnection | null {
+    return this.current?.session.peer ?? null;
+  }
+
+  stalledForMs(): number {
+    return this.stall.stalledForMs(performance.now());
+  }
+
+  private readonly shown = (): void => {
+    const now = performance.now();
+    this.stall.restart(now);
+    if (this.candidate !== null) this.candidate.startedAt = now;
+  };
+
+  private async attempt(): Promise<void> {
+    if (this.candidate !== null) this.drop(this.candidate);
+    this.nextAttemptAt = null;
+    const take = this.take();
+    this.candidate = take;
+    if (this.phase === "live") this.enter("reconnecting");
+    try {
+      await take.session.open();
+    } catch (reason) {
+      if (take === this.candidate) this.failed(take, reason);
+    }
+    this.postedAt ??= take.session.postedAt;
+  }
+
+  private take(): Take {
+    const video = this.current?.video === this.videos[0] ? this.videos[1] : this.videos[0];
+    const session = new WhepSession(this.endpoint, {
+      picture: (stream) => this.show(take, stream),
+      message: (octets) => this.events.message(octets),
+      lost: () => this.lost(take),
+    });
+    const take: Take = { session, video, frames: 0, startedAt: performance.now() };
+    return take;
+  }
+
+  private show(take: Take, stream: MediaStream): void {
+    take.video.srcObject = stream;
+    // Muted video may start by itself; a browser that still refuses (battery saver) is served by the play button it draws.
+    take.video.play().catch(() => undefined);
+    const wanted = (): boolean => take === this.current || take === this.candidate;
+    onPresented(take.video, wanted, (metadata) => this.presented(take, metadata));
+  }
+
+  private presented(take: Take, metadata: VideoFrameCallbackMetadata): void {
+    const now = performance.now();
+    take.frames += 1;
+    this.firstFrameAt ??= now;
+    if (take === this.candidate) this.promote(take);
+    // The picture came back by itself, so the candidate is not needed.
+    else if (this.candidate !== null) this.abandonCandidate();
+    this.stall.frame(now);
+    if (this.phase !== "live") {
+      this.liveSince = now;
+      this.nextAttemptAt = null;
+      this.enter("live");
+    }
+    this.events.frame(take.video, metadata);
+  }
+
+  private promote(take: Take): void {
+    const before = this.current;
+    this.current = take;
+    this.candidate = null;
+    for (const video of this.videos) video.classList.toggle("shown", video === take.video);
+    if (before !== null) this.drop(before);
+  }
+
+  private abandonCandidate(): void {
+    this.drop(this.candidate!);
+    this.candidate = null;
+  }
+
+  private drop(take: Take): void {
+    take.session.close();
+    if (take.video.srcObject !== null) take.video.srcObject = null;
+  }
+
+  private lost(take: Take): void {
+    if (take === this.candidate) {
+      this.abandonCandidate();
+      this.retryIn(this.backoff.next());
+    } else if (take === this.current && this.candidate === null && this.nextAttemptAt === null) {
+      this.enter("reconnecting");
+      this.retryIn(this.backoff.next());
+    }
+  }
+
+  private failed(take: Take, reason: unknown): void {
+    // Anything but an HTTP answer here is an SDP that this browser refuses: as final as a 406.
+    const error = reason instanceof WhepError ? reason : new WhepError(406, 0);
+    this.drop(take);
+    this.candidate = null;
+    if (error.final) {
+      this.enter("refused", error.status);
+      this.stop();
+      return;
+    }
+    this.enter(error.status === 0 ? "unreachable" : error.status === 503 ? "busy" : "away", error.status);
+    this.retryIn(this.backoff.next(error.retryAfterMs));
+  }
+
+  private retryIn(delayMs: number): void {
+    this.nextAttemptAt = performance.now() + delayMs;
+  }
+
+  private tick(now: number): void {
+    if (this.phase === "live" && now - this.liveSince > STEADY_MS) this.backoff.reset();
+    if (this.nextAttemptAt !== null && now >= this.nextAttemptAt) void this.attempt();
+    if (document.hidden) return;
+    if (this.candidate !== null) this.watchCandidate(this.candidate, now);
+    else if (this.phase === "live" && this.stall.stalled(now)) {
+      this.enter("reconnecting");
+      this.retryIn(this.backoff.next());
+    }
+  }
+
+  private watchCandidate(candidate: Take, now: number): void {
+    if (this.nextAttemptAt !== null) return;
+    const connectedAt = candidate.session.connectedAt;
+    if (connectedAt !== null && now - Math.max(connectedAt, candidate.startedAt) > FRAMELESS_MS) {
+      // The fresh session stays: when the theatre sends again, its first frame brings the picture back at once.
+      this.enter("away");
+      this.retryIn(this.backoff.next(AWAY_RETRY_MS));
+    } else if (connectedAt === null && now - candidate.startedAt > UNCONNECTED_MS) {
+      this.abandonCandidate();
+      this.enter("unreachable");
+      this.retryIn(this.backoff.next());
+    }
+  }
+
+  private enter(phase: Phase, status = 0): void {
+    if (phase === this.phase && phase !== "refused") return;
+    this.phase = phase;
+    this.events.phase(phase, status);
+  }
+}

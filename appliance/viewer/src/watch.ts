@@ -1,0 +1,162 @@
+/**
+ * Watching one stream: joins frames with their records, drives the marker, and counts. Owns the player, the chart and the pace.
+ * Invariant: the marker is shown only for a frame that was joined with its own record.
+ */
+import { Chart, FORGET_AFTER_MS, type FrameRecord } from "./chart.ts";
+import { WallClock } from "./clock.ts";
+import { RecordJoin } from "./join.ts";
+import { Marker } from "./marker.ts";
+import type { Measure } from "./measure.ts";
+import { MalformedMessage, readMessage } from "./message.ts";
+import { Pace } from "./pace.ts";
+import { type Phase, Player } from "./player.ts";
+import { Recent } from "./recent.ts";
+import type { Endpoint } from "./whep.ts";
+
+const SAMPLES_KEPT = 3_000;
+
+/** Where the marker stood for a frame, in pixels of the decoded picture. */
+export interface MarkerPosition {
+  x: number;
+  y: number;
+  rtpTimestamp: number;
+}
+
+export interface FrameSample {
+  rtpTimestamp: number;
+  marker: MarkerPosition | null;
+  /** performance.now() at the frame's callback. */
+  at: number;
+}
+
+interface FrameOnScreen {
+  rtpTimestamp: number;
+  at: number;
+  video: HTMLVideoElement;
+  sample: FrameSample;
+}
+
+export class Watch {
+  readonly clock = new WallClock();
+  readonly chart = new Chart();
+  readonly pace = new Pace(this.clock);
+  readonly samples = new Recent<FrameSample>(SAMPLES_KEPT);
+  readonly player: Player;
+  frames = 0;
+  joined = 0;
+  unjoined = 0;
+  messages = 0;
+  malformed = 0;
+  /** The record of the frame on screen, while it has one. */
+  record: FrameRecord | null = null;
+  markerPosition: MarkerPosition | null = null;
+  lastFrame: { rtpTimestamp: number | null; presentedFrames: number } | null = null;
+  /** Size of the source's raster, if the appliance says it; tips are given in its pixels. */
+  raster: { width: number; height: number } | null = null;
+  private readonly join = new RecordJoin<FrameRecord>();
+  private unmatched: FrameOnScreen | null = null;
+  private shownBy: HTMLVideoElement | null = null;
+
+  constructor(
+    endpoint: Endpoint,
+    videos: readonly [HTMLVideoElement, HTMLVideoElement],
+    private readonly marker: Marker,
+    private readonly measure: Measure | null,
+    phase: (phase: Phase, status: number) => void,
+  ) {
+    this.player = new Player(endpoint, videos, {
+      phase,
+      frame: (video, metadata) => this.frame(video, metadata),
+      message: (octets) => this.message(octets),
+    });
+  }
+
+  /** False once a frame came without its RTP timestamp: then no marker can be placed in this browser. */
+  get joinable(): boolean {
+    return this.lastFrame === null || this.lastFrame.rtpTimestamp !== null;
+  }
+
+  private frame(video: HTMLVideoElement, metadata: VideoFrameCallbackMetadata): void {
+    const at = performance.now();
+    if (video !== this.shownBy) {
+      this.shownBy = video;
+      this.pace.restart();
+    }
+    this.frames += 1;
+    this.pace.frame(metadata, at);
+    if (this.unmatched !== null) this.unjoined += 1;
+    this.unmatched = null;
+    this.measure?.stamp(video);
+    const rtpTimestamp = metadata.rtpTimestamp ?? null;
+    this.lastFrame = { rtpTimestamp, presentedFrames: metadata.presentedFrames };
+    if (rtpTimestamp === null) {
+      this.unjoined += 1;
+      this.leaveUnmarked();
+      return;
+    }
+    const sample: FrameSample = { rtpTimestamp, marker: null, at };
+    this.samples.push(sample);
+    const onScreen = { rtpTimestamp, at, video, sample };
+    const record = this.join.get(rtpTimestamp, at);
+    if (record !== null) this.match(onScreen, record);
+    else {
+      this.unmatched = onScreen;
+      this.leaveUnmarked();
+    }
+  }
+
+  private message(octets: ArrayBuffer): void {
+    const now = performance.now();
+    this.messages += 1;
+    try {
+      const accepted = this.chart.accept(readMessage(octets, this.chart.decoder()), now);
+      if (accepted === null) return;
+      if (accepted.changed) this.forget();
+      this.join.put(accepted.record.rtpTimestamp, accepted.record, now);
+      // The record came after its frame was painted: the frame is still there, so the marker is still right.
+      if (this.unmatched?.rtpTimestamp === accepted.record.rtpTimestamp) this.match(this.unmatched, accepted.record);
+    } catch (reason) {
+      if (!(reason instanceof MalformedMessage)) throw reason;
+      this.malformed += 1;
+    }
+  }
+
+  /** Called now and then: details that nothing has confirmed for long are no longer shown beside the picture. */
+  expire(nowMs: number): void {
+    if ((this.chart.silentForMs(nowMs) ?? 0) <= FORGET_AFTER_MS) return;
+    this.chart.clear();
+    this.forget();
+  }
+
+  /** Nothing of the former patient or instance may be joined or shown any more. */
+  private forget(): void {
+    this.join.clear();
+    this.leaveUnmarked();
+  }
+
+  private match(frame: FrameOnScreen, record: FrameRecord): void {
+    this.unmatched = null;
+    this.joined += 1;
+    this.record = record;
+    this.pace.captured(record.captureTaiMs, frame.at);
+    const tip = record.instrument?.tip ?? null;
+    if (tip === null) {
+      this.markerPosition = null;
+      this.marker.hide();
+      return;
+    }
+    const { videoWidth, videoHeight } = frame.video;
+    const x = (tip.x + 0.5) * (videoWidth / (this.raster?.width ?? videoWidth)) - 0.5;
+    const y = (tip.y + 0.5) * (videoHeight / (this.raster?.height ?? videoHeight)) - 0.5;
+    this.marker.show(x, y, record.instrument?.name ?? "", videoWidth, videoHeight);
+    this.markerPosition = { x, y, rtpTimestamp: frame.rtpTimestamp };
+    frame.sample.marker = this.markerPosition;
+    this.measure?.bead(frame.video, this.markerPosition, frame.rtpTimestamp);
+  }
+
+  private leaveUnmarked(): void {
+    this.record = null;
+    this.markerPosition = null;
+    this.marker.hide();
+  }
+}

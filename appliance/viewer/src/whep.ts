@@ -1,0 +1,176 @@
+/**
+ * One WHEP session: the peer connection, its data channel, and the HTTP resource behind it. Used by the player, one at a time or two.
+ * Does not decide about retries; it reports how the POST went and when the connection is lost.
+ */
+import { retryAfterMs } from "./retry.ts";
+
+export interface Endpoint {
+  url: string;
+  token: string;
+}
+
+export interface SessionEvents {
+  picture(stream: MediaStream): void;
+  message(octets: ArrayBuffer): void;
+  lost(): void;
+}
+
+/** Statuses that trying again cannot mend: no right to watch, or no common ground with this browser. */
+const FINAL_STATUSES: ReadonlySet<number> = new Set([400, 401, 403, 405, 406, 415, 422]);
+
+export class WhepError extends Error {
+  constructor(
+    /** The HTTP status; 0 if the appliance could not be reached. */
+    readonly status: number,
+    readonly retryAfterMs: number,
+  ) {
+    super(status === 0 ? "the appliance cannot be reached" : `the appliance answered ${status}`);
+  }
+
+  get final(): boolean {
+    return FINAL_STATUSES.has(this.status);
+  }
+}
+
+/** Candidates that show up within this time share one PATCH. */
+const TRICKLE_BATCH_MS = 30;
+
+/** Servers that a response's Link headers named; later sessions have them from the start. */
+let iceServers: RTCIceServer[] = [];
+
+export class WhepSession {
+  readonly peer: RTCPeerConnection;
+  postedAt: number | null = null;
+  connectedAt: number | null = null;
+  private readonly metadata: RTCDataChannel;
+  private resource: string | null = null;
+  private etag: string | null = null;
+  private closed = false;
+  private candidates: RTCIceCandidate[] = [];
+  private trickleTimer: number | null = null;
+
+  constructor(private readonly endpoint: Endpoint, private readonly events: SessionEvents) {
+    this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
+    // Created before the offer, so that the offer carries the section for it and no second negotiation is needed.
+    this.metadata = this.peer.createDataChannel("metadata", { ordered: false, maxRetransmits: 0 });
+    this.metadata.binaryType = "arraybuffer";
+    this.metadata.onmessage = (event: MessageEvent<ArrayBuffer>) => this.closed || this.events.message(event.data);
+    const transceiver = this.peer.addTransceiver("video", { direction: "recvonly" });
+    preferCodecs(transceiver);
+    shortenBuffer(transceiver.receiver);
+    this.peer.ontrack = (event) => this.events.picture(event.streams[0] ?? new MediaStream([event.track]));
+    this.peer.onicecandidate = (event) => this.gathered(event.candidate);
+    this.peer.onconnectionstatechange = () => this.followConnection();
+  }
+
+  /** Posts the offer and applies the answer. Raises WhepError. */
+  async open(): Promise<void> {
+    await this.peer.setLocalDescription();
+    this.postedAt = performance.now();
+    const response = await this.post(this.peer.localDescription!.sdp);
+    const answer = await response.text();
+    const location = response.headers.get("Location");
+    this.resource = location === null ? null : new URL(location, this.endpoint.url).href;
+    this.etag = response.headers.get("ETag");
+    iceServers = readIceServers(response.headers.get("Link"));
+    // Closed while the answer was on its way: the appliance has a session that only this response names.
+    if (this.closed) return this.remove();
+    if (iceServers.length > 0) this.peer.setConfiguration({ ...this.peer.getConfiguration(), iceServers });
+    await this.peer.setRemoteDescription({ type: "answer", sdp: answer });
+    this.scheduleTrickle();
+  }
+
+  /** Ends the session here and at the appliance; also safe while the page is going away. */
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    if (this.trickleTimer !== null) clearTimeout(this.trickleTimer);
+    this.peer.close();
+    this.remove();
+  }
+
+  private async post(offer: string): Promise<Response> {
+    let response: Response;
+    try {
+      response = await fetch(this.endpoint.url, {
+        method: "POST",
+        headers: { "Content-Type": "application/sdp", Authorization: `Bearer ${this.endpoint.token}` },
+        body: offer,
+      });
+    } catch {
+      throw new WhepError(0, 0);
+    }
+    if (response.status !== 201) throw new WhepError(response.status, retryAfterMs(response.headers.get("Retry-After"), Date.now()));
+    return response;
+  }
+
+  private remove(): void {
+    if (this.resource === null) return;
+    const resource = this.resource;
+    this.resource = null;
+    // keepalive lets the request outlive the page. A session that cannot be deleted ends by lost consent (RFC 7675).
+    fetch(resource, { method: "DELETE", keepalive: true, headers: { Authorization: `Bearer ${this.endpoint.token}` } }).catch(() => undefined);
+  }
+
+  private gathered(candidate: RTCIceCandidate | null): void {
+    // The appliance finds viewers behind mDNS names as peer-reflexive candidates; it could not resolve the names.
+    if (candidate === null || candidate.candidate === "" || candidate.address?.endsWith(".local") === true) return;
+    this.candidates.push(candidate);
+    this.scheduleTrickle();
+  }
+
+  private scheduleTrickle(): void {
+    if (this.resource === null || this.candidates.length === 0 || this.trickleTimer !== null) return;
+    this.trickleTimer = window.setTimeout(() => {
+      this.trickleTimer = null;
+      void this.trickle();
+    }, TRICKLE_BATCH_MS);
+  }
+
+  private async trickle(): Promise<void> {
+    if (this.closed || this.resource === null) return;
+    const body = sdpFragment(this.peer.localDescription!.sdp, this.candidates.splice(0));
+    const headers: Record<string, string> = { "Content-Type": "application/trickle-ice-sdpfrag", Authorization: `Bearer ${this.endpoint.token}` };
+    if (this.etag !== null) headers["If-Match"] = this.etag;
+    // A refused candidate is no reason to give up: the connectivity checks decide.
+    await fetch(this.resource, { method: "PATCH", headers, body }).catch(() => undefined);
+  }
+
+  private followConnection(): void {
+    const state = this.peer.connectionState;
+    if (state === "connected") this.connectedAt ??= performance.now();
+    if (!this.closed && (state === "failed" || state === "disconnected")) this.events.lost();
+  }
+}
+
+function preferCodecs(transceiver: RTCRtpTransceiver): void {
+  const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
+  const wanted = (mime: string) => codecs.filter((codec) => codec.mimeType.toLowerCase() === mime);
+  // H.264 with packetization mode 1 only: mode 0 cannot carry a slice larger than a packet (RFC 6184 section 6.2).
+  const h264 = wanted("video/h264").filter((codec) => codec.sdpFmtpLine?.includes("packetization-mode=1") ?? false);
+  const order = [...h264, ...wanted("video/vp8"), ...wanted("video/rtx")];
+  if (order.length > 0) transceiver.setCodecPreferences(order);
+}
+
+function shortenBuffer(receiver: RTCRtpReceiver): void {
+  if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+}
+
+/** RFC 8840 fragment for the one bundled transport. */
+export function sdpFragment(offer: string, candidates: readonly { candidate: string }[]): string {
+  const line = (prefix: string) => offer.split(/\r?\n/).find((text) => text.startsWith(prefix)) ?? "";
+  return [line("a=ice-ufrag:"), line("a=ice-pwd:"), line("m="), line("a=mid:"), ...candidates.map((one) => `a=${one.candidate}`), ""].join("\r\n");
+}
+
+/** STUN and TURN servers of the Link header fields: `<turn:host:3478>; rel="ice-server"; username="u"; credential="c"`. */
+export function readIceServers(links: string | null): RTCIceServer[] {
+  const servers: RTCIceServer[] = [];
+  for (const match of (links ?? "").matchAll(/<([^>]*)>([^,<]*)/g)) {
+    const parameters = new Map(Array.from(match[2]!.matchAll(/;\s*([\w-]+)\s*=\s*"?([^";]*)"?/g), (pair) => [pair[1]!.toLowerCase(), pair[2]!]));
+    if (!parameters.get("rel")?.split(/\s+/).includes("ice-server")) continue;
+    const username = parameters.get("username");
+    const credential = parameters.get("credential");
+    servers.push({ urls: match[1]!, ...(username !== undefined && credential !== undefined ? { username, credential } : {}) });
+  }
+  return servers;
+}

@@ -1,0 +1,35 @@
+/** What each state of the connection is called, how it looks, and what it means for the person watching. */
+import type { Phase } from "./player.ts";
+
+export interface Wording {
+  label: string;
+  tone: "good" | "busy" | "warn" | "bad";
+  icon: string;
+  /** Over the picture; null while the picture speaks for itself. */
+  heading: string | null;
+  explanation: string;
+  canRetry: boolean;
+}
+
+const WORDINGS: Readonly<Record<Phase, Wording>> = {
+  connecting: { label: "Connecting", tone: "busy", icon: "i-link", heading: "Connecting", explanation: "Opening the picture from the theatre.", canRetry: false },
+  live: { label: "Live", tone: "good", icon: "i-live", heading: null, explanation: "", canRetry: false },
+  reconnecting: { label: "Reconnecting", tone: "warn", icon: "i-link", heading: "Picture paused", explanation: "The last picture is shown while the connection is restored.", canRetry: false },
+  away: { label: "No picture", tone: "warn", icon: "i-away", heading: "No picture from the theatre", explanation: "The appliance is connected, but the source is not sending. The picture returns by itself.", canRetry: true },
+  unreachable: { label: "Not reachable", tone: "bad", icon: "i-alert", heading: "The appliance cannot be reached", explanation: "Check the network connection. This page keeps trying.", canRetry: true },
+  busy: { label: "Waiting", tone: "warn", icon: "i-clock", heading: "Waiting for a place", explanation: "The appliance is full or restarting. This page keeps trying.", canRetry: true },
+  refused: { label: "No access", tone: "bad", icon: "i-lock", heading: "This stream cannot be opened", explanation: "", canRetry: false },
+};
+
+const REFUSALS: Readonly<Record<number, { heading: string; explanation: string }>> = {
+  401: { heading: "This link is no longer valid", explanation: "It has expired or was not issued by this appliance. Ask the theatre for a new link." },
+  403: { heading: "This link does not open this stream", explanation: "It was issued for another stream. Ask the theatre for a link to this one." },
+  406: { heading: "This browser cannot show the picture", explanation: "It shares no video format with the appliance. A current Chrome, Edge, Firefox or Safari can." },
+};
+
+export function wordingFor(phase: Phase, status: number): Wording {
+  const wording = WORDINGS[phase];
+  if (phase === "away" && status === 404) return { ...wording, heading: "Unknown stream", explanation: "The appliance has no stream of this name at the moment. This page keeps looking for it." };
+  if (phase !== "refused") return wording;
+  return { ...wording, ...(REFUSALS[status] ?? { explanation: `The appliance refused the request (${status}).` }) };
+}
