@@ -1,0 +1,28 @@
+"""`make bench`: the whole path beside its peers, as a table and JSON.   python -m tests.bench [latency stages fanout soak] [--minutes N]"""
+import argparse
+import tempfile
+from pathlib import Path
+
+from tests.bench import path
+from tests.bench.table import Table
+
+ROWS = {"latency": path.latency, "stages": path.stages, "fanout": path.fanout}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, "soak", []], default=list(ROWS))
+    parser.add_argument("--minutes", type=float, default=10, help="length of the soak")
+    parser.add_argument("--json", type=Path, default=Path("build/bench.json"))
+    options = parser.parse_args()
+    table = Table()
+    for row in options.rows:
+        with tempfile.TemporaryDirectory(prefix="appliance-bench-") as folder:
+            if row == "soak":
+                path.soak(table, Path(folder), options.minutes)
+            else:
+                ROWS[row](table, Path(folder))
+    table.finish(options.json)
+
+
+main()
