@@ -28,7 +28,7 @@ _POINT = Keep(b"FD", (24,))
 _NUMBER = Keep(b"FD", (8,))
 _CREATOR_TAG = dicom_rtv.INSTRUMENT_GROUP << 16 | dicom_rtv.INSTRUMENT_BLOCK
 _BLOCK = dicom_rtv.INSTRUMENT_GROUP << 16 | dicom_rtv.INSTRUMENT_BLOCK << 8
-_CREATOR = Keep(b"LO", range(24, 25), (dicom_rtv.INSTRUMENT_CREATOR.encode(),))
+_CREATOR = Keep(b"LO", (24,), (dicom_rtv.INSTRUMENT_CREATOR.encode(),))
 # Free text and dates are left out on purpose: Frame Comments, Frame Label, Frame Acquisition and Reference DateTime.
 _INSTRUMENT = {
     _CREATOR_TAG: _CREATOR,
@@ -40,7 +40,7 @@ _INSTRUMENT = {
 DYNAMIC_KEPT: Mapping[int, Keep] = {
     0x0020_9111: Keep(b"SQ", items={0x0018_9220: _NUMBER, 0x0020_9156: Keep(b"US", (2,))}),
     0x0034_0009: Keep(b"SQ", items={0x0034_0008: _YES_NO, 0x0034_000C: _YES_NO}),
-    0x0034_000B: Keep(b"SQ", items={0x0070_1602: Keep(b"CS", range(12), (b"PERSPECTIVE",)), 0x0070_1603: _POINT, 0x0070_1604: _POINT,
+    0x0034_000B: Keep(b"SQ", items={0x0070_1602: Keep(b"CS", (12,), (b"PERSPECTIVE",)), 0x0070_1603: _POINT, 0x0070_1604: _POINT,
                                     0x0070_1605: _POINT, 0x0070_1606: Keep(b"FD", (48,))}),
     0x0034_000D: Keep(b"SQ", items={0x0034_0007: Keep(b"OB", (10,))}),
     _CREATOR_TAG: _CREATOR,

@@ -57,6 +57,10 @@ _META = {**_META_REQUIRED, **_META_OPTIONAL}
 _STATIC_REQUIRED = (0x0008_0016, _STATIC_SOP_INSTANCE, 0x0008_0060, 0x0020_000D, 0x0020_000E)
 _STATIC_REQUIRED_FLOW = (0x0034_000A, 0x5200_9229)
 
+REASONS = ("oversize", "preamble", "truncated", "vr", "length", "order", "item", "depth", "group_length", "missing_type1", "uid",
+           "unexpected_element", "dynamic_items", "instance_mismatch")
+"""Every reason for which check_grain() refuses a grain."""
+
 _UID = re.compile(rb"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+\0?")
 _MESSAGE = struct.Struct(">BBHIQ")
 MESSAGE_VERSION = 1

@@ -74,12 +74,39 @@ CONVERT = EVERY_STAGE + (
     Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot"), scope=("stage", "stream")),
 )
 
+_RENDITION = ("stream", "audience", "rendition")
+
 ENCODE = EVERY_STAGE + (
     LATENCY,
+    Metric("appliance_encode_frames_total", COUNTER, "Frames encoded", scope=_RENDITION),
+    Metric("appliance_encode_frames_skipped_total", COUNTER, "Planar frames jumped over because a newer one was there", scope=_RENDITION),
+    Metric("appliance_encode_keyframes_total", COUNTER, "Keyframes among the frames encoded", scope=_RENDITION),
+    Metric("appliance_encode_bytes_total", COUNTER, "Octets of access units", scope=_RENDITION),
+    Metric("appliance_encode_work_seconds", HISTOGRAM, "Time to encode one frame", scope=_RENDITION, buckets_s=WORK_BUCKETS_S),
+    Metric("appliance_encode_encoder_info", GAUGE, "1 for the encoder that makes the rendition", scope=_RENDITION,
+           choices=(("encoder", ("h264_nvenc", "h264_qsv", "h264_amf", "h264_v4l2m2m", "libx264", "libvpx")),)),
     Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot", "too_large", "encoder_error"), scope=("stage", "stream")),
 )
 
 METADATA = EVERY_STAGE + (
+    LATENCY,
+    Metric("appliance_metadata_grains_total", COUNTER, "Grains received whole and found valid"),
+    Metric("appliance_metadata_bytes_total", COUNTER, "Octets of these grains"),
+    Metric("appliance_metadata_static_total", COUNTER, "Valid grains that had a static part"),
+    Metric("appliance_metadata_instances_total", COUNTER, "Changes of SOP instance or sender, the first included"),
+    Metric("appliance_metadata_stale", GAUGE, "1 when no valid grain came for three seconds"),
+    Metric("appliance_metadata_packets_total", COUNTER, "RTP packets accepted"),
+    Metric("appliance_metadata_packets_lost_total", COUNTER, "Packets that never arrived, by sequence number"),
+    Metric("appliance_metadata_packets_late_total", COUNTER, "Packets that came after their turn or twice"),
+    Metric("appliance_metadata_sessions_total", COUNTER, "Senders followed, the first included"),
+    Metric("appliance_metadata_packets_malformed_total", COUNTER, "Packets not used, by reason",
+           _reasons("truncated", "version", "payload_type", "extension", "padding", "ssrc")),
+    Metric("appliance_metadata_grains_malformed_total", COUNTER, "Whole grains refused, by reason",
+           _reasons("oversize", "preamble", "truncated", "vr", "length", "order", "item", "depth", "group_length", "missing_type1", "uid",
+                    "unexpected_element", "dynamic_items", "instance_mismatch")),
+    Metric("appliance_metadata_grains_dropped_total", COUNTER, "Grains given up before they were whole, by reason",
+           _reasons("gap", "no_start", "unfinished", "oversize", "session")),
+    Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot"), scope=("stage", "stream")),
 )
 
 _RENDITION = ("stage", "stream", "audience", "rendition")
@@ -90,6 +117,15 @@ FANOUT_MALFORMED = ("stun", "stranger", "dtls", "srtcp", "rtcp", "sctp")
 FANOUT_RENDITION = (
     Metric("appliance_fanout_viewers", GAUGE, "Viewers connected or connecting", scope=_RENDITION),
     Metric("appliance_fanout_keyframe_requests_total", COUNTER, "Keyframes asked of the encoder", scope=_RENDITION),
+    Metric("appliance_fanout_units_total", COUNTER, "Access units taken from the encoder", scope=_RENDITION),
+    Metric("appliance_fanout_units_lost_total", COUNTER, "Access units that never came or could not be packetised", scope=_RENDITION),
+    Metric("appliance_fanout_packets_total", COUNTER, "RTP packets sent", scope=_RENDITION),
+    Metric("appliance_fanout_bytes_total", COUNTER, "Octets of SRTP sent", scope=_RENDITION),
+    Metric("appliance_fanout_sends_total", COUNTER, "Send calls", scope=_RENDITION),
+    Metric("appliance_fanout_send_errors_total", COUNTER, "Send calls that failed for another reason than a full socket", scope=_RENDITION),
+    Metric("appliance_fanout_send_fallbacks_total", COUNTER, "Viewers for whom segmentation offload was given up", scope=_RENDITION),
+    Metric("appliance_fanout_skips_total", COUNTER, "Times that a viewer had to wait for the next keyframe", scope=_RENDITION),
+    Metric("appliance_fanout_work_seconds_total", COUNTER, "Time spent packetising, encrypting and sending", scope=_RENDITION, scale=1e-9),
     Metric("appliance_fanout_joins_total", COUNTER, "Viewers that connected", scope=_RENDITION),
     Metric("appliance_fanout_joins_failed_total", COUNTER, "Viewers whose ICE or DTLS failed or took too long", scope=_RENDITION),
     Metric("appliance_fanout_join_seconds", HISTOGRAM, "From the offer to the first media sent", scope=_RENDITION, buckets_s=JOIN_BUCKETS_S),
@@ -104,6 +140,11 @@ FANOUT_RENDITION = (
     Metric("appliance_fanout_metadata_messages_refused_total", COUNTER, "Static parts kept from a class at the last moment; must stay 0", scope=_RENDITION),
 )
 """What each fan-out worker counts for each rendition of each stream."""
+
+FANOUT_STREAM = (
+    LATENCY,
+)
+"""What each fan-out worker counts for each stream."""
 
 FANOUT = EVERY_STAGE + (
     Metric("appliance_fanout_datagrams_malformed_total", COUNTER, "Datagrams on media ports that are not what they should be", _reasons(*FANOUT_MALFORMED), scope=("stage",)),

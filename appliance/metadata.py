@@ -1,0 +1,126 @@
+"""The metadata stage: receives a stream's DICOM-RTV flow, checks each grain and hands the fan-out one record per audience.
+
+Invariant: experts get whole grains, a class gets the reduced dynamic part alone, and what is not wholly valid goes to nobody. Keeps no
+identity: a static part passes through and is not stored.
+"""
+from collections.abc import Mapping, Sequence
+
+from appliance import clock
+from appliance.errors import ProtocolError
+from appliance.frame import DISCONTINUITY, STATIC, Audience
+from appliance.protocol import dicom_rtv, grain
+from appliance.protocol.class_view import reduce_grain
+from appliance.protocol.grain import AssembledGrain, GrainAssembler
+from appliance.protocol.sdp import GRAIN_FLAGS_URI, MetadataFlow
+from appliance.runtime.counters import Counters
+from appliance.runtime.multicast import open_receiver
+from appliance.runtime.ring import RingWriter
+from appliance.runtime.stage import Stage
+
+RECEIVE_BUFFER_BYTES = 256 * 1024
+"""Two seconds of grains."""
+DATAGRAM_BYTES_MAX = 65_536
+WAIT_S = 0.25
+STALE_NS = 3_000_000_000
+
+
+class MetadataRelay:
+    """Datagrams in, records into the rings; everything of the stage but its socket."""
+
+    def __init__(self, flow: MetadataFlow, writers: Mapping[Audience, Sequence[RingWriter]], counters: Counters) -> None:
+        self.flow, self.writers = flow, writers
+        self.assembler = GrainAssembler(flow.payload_type, flow.extension_ids.get(GRAIN_FLAGS_URI))
+        self._grain_number = 0
+        self._instance_uid: str | None = None
+        self._last_grain_ns: int | None = None
+        self._heard = True  # the time to the first grain counts from the start
+        self._grains, self._octets = counters.counter("appliance_metadata_grains_total"), counters.counter("appliance_metadata_bytes_total")
+        self._statics = counters.counter("appliance_metadata_static_total")
+        self._instances = counters.counter("appliance_metadata_instances_total")
+        self._no_slot = counters.counter("appliance_frames_dropped_total", reason="no_slot")
+        self._stale = counters.gauge("appliance_metadata_stale")
+        self._latency = counters.histogram("appliance_stage_latency_seconds")
+        self._grain_reasons = {reason: counters.counter("appliance_metadata_grains_malformed_total", reason=reason) for reason in dicom_rtv.REASONS}
+        packets = {name: counters.counter(f"appliance_metadata_{name}_total") for name in ("packets", "packets_lost", "packets_late", "sessions")}
+        malformed = {reason: counters.counter("appliance_metadata_packets_malformed_total", reason=reason) for reason in grain.PACKET_REASONS}
+        dropped = {reason: counters.counter("appliance_metadata_grains_dropped_total", reason=reason) for reason in grain.DROP_REASONS}
+        # (cell, how to read the assembler's total): the cells go on counting where a process before this one stopped.
+        self._totals = [(packets["packets"], lambda: self.assembler.packets), (packets["packets_lost"], lambda: self.assembler.lost),
+                        (packets["packets_late"], lambda: self.assembler.late), (packets["sessions"], lambda: self.assembler.sessions)]
+        self._totals += [(cell, lambda reason=reason: self.assembler.malformed[reason]) for reason, cell in malformed.items()]
+        self._totals += [(cell, lambda reason=reason: self.assembler.dropped[reason]) for reason, cell in dropped.items()]
+        self._before = [cell.value for cell, _ in self._totals]
+
+    def receive(self, datagram: bytes, now_tai_ns: int) -> None:
+        """One packet from the network."""
+        for assembled in self.assembler.receive(datagram, now_tai_ns):
+            self._relay(assembled, now_tai_ns)
+
+    def tick(self, now_monotonic_ns: int) -> None:
+        """At least every WAIT_S: brings the counters up to date and tells whether the flow went silent."""
+        for (cell, total), before in zip(self._totals, self._before):
+            cell.set(before + total())
+        if self._heard:
+            self._last_grain_ns, self._heard = now_monotonic_ns, False
+        self._stale.set(int(now_monotonic_ns - self._last_grain_ns > STALE_NS))
+
+    def _relay(self, assembled: AssembledGrain, now_tai_ns: int) -> None:
+        try:
+            checked = dicom_rtv.check_grain(assembled.payload)
+        except ProtocolError as error:
+            self._grain_reasons[error.reason].add()
+            return
+        self._heard = True
+        self._grains.add()
+        self._octets.add(len(assembled.payload))
+        flags = 0
+        if assembled.new_session or checked.instance_uid != self._instance_uid:
+            # Another patient perhaps: whoever keeps a static part must let go of it now.
+            flags |= DISCONTINUITY
+            self._instance_uid = checked.instance_uid
+            self._instances.add()
+        if checked.has_static:
+            self._statics.add()
+        self._grain_number += 1
+        self._write(Audience.EXPERT, assembled.payload, checked.has_static, flags, assembled, now_tai_ns)
+        if checked.dynamic is not None:
+            self._write(Audience.CLASS, reduce_grain(checked), False, flags, assembled, now_tai_ns)
+
+    def _write(self, audience: Audience, payload: bytes, has_static: bool, flags: int, assembled: AssembledGrain, now_tai_ns: int) -> None:
+        ticks = assembled.rtp_timestamp - self.flow.mediaclk_offset & 0xFFFF_FFFF
+        capture_tai_ns = clock.unwrap_rtp_timestamp(ticks, now_tai_ns, self.flow.rate_hz)
+        record = dicom_rtv.message(payload, assembled.rtp_timestamp, capture_tai_ns, has_static)
+        for writer in self.writers[audience]:
+            slot = writer.claim()
+            if slot is None:
+                self._no_slot.add()
+                continue
+            with memoryview(slot) as octets:
+                octets[:len(record)] = record
+            slot.number = self._grain_number
+            slot.capture_tai_ns, slot.first_packet_tai_ns = capture_tai_ns, assembled.first_packet_tai_ns
+            slot.rtp_timestamp, slot.payload_bytes, slot.rows_missing = assembled.rtp_timestamp, len(record), 0
+            slot.flags = flags | (STATIC if has_static else 0)
+            slot.publish_tai_ns = published_tai_ns = clock.tai_ns()
+            slot.publish()
+            self._latency.observe_ns(published_tai_ns - capture_tai_ns)
+
+
+def run(stage: Stage) -> None:
+    """Receives until told to stop."""
+    stream = stage.stream
+    flow = stage.flows[stream.name].metadata
+    for note in flow.notes:
+        stage.log.warning("%s: %s", stream.metadata, note)
+    writers = {audience: [writer for name, writer in stage.writers.items() if name.startswith(f"records.{stream.name}.{audience.value}.")]
+               for audience in Audience}
+    relay = MetadataRelay(flow, writers, stage.counters)
+    with open_receiver(flow, stream.interface, RECEIVE_BUFFER_BYTES) as receiver:
+        receiver.settimeout(WAIT_S)
+        stage.ready()
+        while stage.running():
+            try:
+                relay.receive(receiver.recv(DATAGRAM_BYTES_MAX), clock.tai_ns())
+            except TimeoutError:
+                pass  # silence is what tick() is for
+            relay.tick(clock.monotonic_ns())
