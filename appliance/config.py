@@ -27,6 +27,7 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 _STREAM_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _INTERFACE_NAME = re.compile(r"[^\s/:]{1,15}")  # Source: dev_valid_name() in Linux net/core/dev.c; ':' marks an alias
 _ORIGIN = re.compile(r"https?://[^\s/?#@]+")
+_ICE_SECRET = re.compile(r"[^\s\"',;<>\\]{1,256}")  # it travels in a quoted string of a Link header
 _ICE_URL = re.compile(r"(stun|stuns|turn|turns):[^\s\"<>;?]+(\?transport=(udp|tcp))?")  # Source: RFC 7064, RFC 7065
 
 
@@ -197,7 +198,9 @@ def _ice_servers(top: Table) -> tuple[IceServer, ...]:
     servers = []
     for table in top.tables("ice_server"):
         url = table.text("url", None, lambda text: bool(_ICE_URL.fullmatch(text)), 'a URL such as "stun:host:3478" or "turn:host:3478"')
-        username, credential = table.text("username", ""), table.text("credential", "")
+        username, credential = (
+            table.text(key, "", lambda text: bool(_ICE_SECRET.fullmatch(text)), "1 to 256 printable characters without space, quotes or any of , ; < > \\")
+            for key in ("username", "credential"))
         if url.startswith("turn") and not (username and credential):
             table.report("credential", "username and credential for a TURN server", "none or one of them")
         table.close()

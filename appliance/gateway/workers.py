@@ -1,0 +1,143 @@
+"""The fan-out workers as the gateway sees them: which one takes the next viewer, and requests over its Unix socket. Called by whep.
+
+A worker that does not answer is passed over; it is the supervisor that mends it.
+"""
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+
+from appliance.frame import Audience
+from appliance.gateway.problem import Problem, retry_after
+from appliance.runtime.counters import Cell
+
+ANSWER_LIMIT_S = 4.0   # for one worker to answer one request
+WORKERS_TRIED_MAX = 3  # for one viewer
+ANSWER_BYTES_MAX = 256 * 1024
+FULL_RETRY_S, NO_WORKER_RETRY_S = 10, 1
+# What a worker may say of an offer itself; any other status is the worker's own trouble.
+_OFFER_REFUSED = {400: "malformed", 406: "not_acceptable", 422: "unusable_offer"}
+
+
+class WorkerFailed(Exception):
+    """A worker did not answer, or not as it should."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A session that a worker has opened."""
+
+    worker: int
+    session: str
+    answer: str
+
+
+class Workers:
+    """All workers by number. `viewers` are the cells that count a worker's viewers."""
+
+    def __init__(self, paths: Mapping[int, str], viewers: Mapping[int, list[Cell]], viewers_max: int, log: logging.Logger) -> None:
+        self._viewers, self._viewers_max, self._log = viewers, viewers_max, log
+        self._joining = dict.fromkeys(paths, 0)
+        self._abandoning: set[asyncio.Task] = set()
+        timeout = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
+        # No connection is kept: one to a worker that was restarted in between would fail the next viewer.
+        self._clients = {number: aiohttp.ClientSession(connector=aiohttp.UnixConnector(path, force_close=True), timeout=timeout)
+                         for number, path in paths.items()}
+
+    async def close(self) -> None:
+        """Ends the clients, and what they were still asking."""
+        for task in self._abandoning:
+            task.cancel()
+        for client in self._clients.values():
+            await client.close()
+
+    def load(self, number: int) -> int:
+        """A worker's viewers, those included that are joining right now."""
+        return self._joining[number] + sum(cell.value for cell in self._viewers[number])
+
+    def in_order(self) -> list[int]:
+        """Workers to ask, the least loaded first."""
+        return sorted(self._clients, key=lambda number: (self.load(number), number))
+
+    async def join(self, stream: str, audience: Audience, offer: str, name_session: Callable[[int], str]) -> Joined:
+        """Opens a session with the first worker that takes it. Problem 503 if none does or all are full; 400, 406, 422 for the offer itself."""
+        if sum(map(self.load, self._clients)) >= self._viewers_max:
+            raise Problem(503, "full", f"All {self._viewers_max} places are taken; try again later.", retry_after(FULL_RETRY_S))
+        for number in self.in_order()[:WORKERS_TRIED_MAX]:
+            session = name_session(number)
+            self._joining[number] += 1
+            try:
+                return Joined(number, session, await self._open(number, session, stream, audience, offer))
+            except WorkerFailed as error:
+                self._log.warning("fanout.%d could not take a viewer: %s", number, error)
+            finally:
+                self._joining[number] -= 1
+        raise Problem(503, "no_worker", "No worker can take a viewer right now; try again in a moment.", retry_after(NO_WORKER_RETRY_S))
+
+    async def _open(self, number: int, session: str, stream: str, audience: Audience, offer: str) -> str:
+        request = {"stream": stream, "audience": audience.value, "sdp": offer, "session": session}
+        try:
+            async with self._clients[number].post("http://fanout/sessions", json=request) as response:
+                answer = await _read_json(response)
+                if response.status == 201 and isinstance(answer.get("sdp"), str):
+                    return answer["sdp"]
+                if response.status in _OFFER_REFUSED:
+                    sentence = str(answer.get("error") or "The offer cannot be answered.")
+                    raise Problem(response.status, _OFFER_REFUSED[response.status], sentence)
+                raise WorkerFailed(f"it answered {response.status} {answer.get('error', '')}".strip())
+        except TimeoutError as error:
+            # It may still open the session after we have given up: then nobody would ever end it.
+            self.abandon_soon(number, session)
+            raise WorkerFailed(f"no answer within {ANSWER_LIMIT_S:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise WorkerFailed(str(error)) from error
+
+    def abandon_soon(self, number: int, session: str) -> None:
+        """Ends, in the background, a session that nobody will use; one that cannot be ended so ends by lost consent (RFC 7675)."""
+        async def abandon() -> None:
+            try:
+                await self.ask(number, "DELETE", session)
+            except Problem as problem:
+                self._log.info("a session of fanout.%d was left to itself: %s", number, problem)
+
+        task = asyncio.get_running_loop().create_task(abandon())
+        self._abandoning.add(task)
+        task.add_done_callback(self._abandoning.discard)
+
+    async def ask(self, number: int, method: str, session: str, body: str = "", content_type: str = "") -> None:
+        """Forwards PATCH or DELETE. Problem 404 if the session is gone, 503 if the worker is; 400 or 422 for the body."""
+        if number not in self._clients:
+            raise _gone()
+        headers = {"Content-Type": content_type} if content_type else {}
+        try:
+            async with self._clients[number].request(method, f"http://fanout/sessions/{session}", data=body.encode() or None, headers=headers) as response:
+                if response.status in (200, 204):
+                    return
+                answer = await _read_json(response)
+        except (aiohttp.ClientError, TimeoutError, OSError, WorkerFailed) as error:
+            self._log.warning("fanout.%d did not answer %s: %s", number, method, str(error) or type(error).__name__)
+            raise Problem(503, "no_worker", "The worker of this session does not answer; try again in a moment.", retry_after(NO_WORKER_RETRY_S)) from error
+        if response.status in (404, 410):
+            raise _gone()
+        if response.status in _OFFER_REFUSED:
+            raise Problem(response.status, _OFFER_REFUSED[response.status], str(answer.get("error") or "The candidates cannot be used."))
+        raise Problem(503, "no_worker", "The worker of this session is in trouble; try again in a moment.", retry_after(NO_WORKER_RETRY_S))
+
+
+def _gone() -> Problem:
+    return Problem(404, "unknown_session", "This session has ended.")
+
+
+async def _read_json(response: aiohttp.ClientResponse) -> dict:
+    """The JSON object of a response; an empty one for anything else."""
+    body = b""
+    while len(body) < ANSWER_BYTES_MAX and (chunk := await response.content.read(ANSWER_BYTES_MAX)):
+        body += chunk
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
