@@ -62,6 +62,7 @@ class Frame:
     capture_tai_ns: int
     first_packet_tai_ns: int
     payload_bytes: int
+    skipped: int
 
 
 class Assembled:
@@ -106,7 +107,7 @@ class Assembled:
             with memoryview(slot) as octets:
                 samples = bytes(octets)
             self.frames.append(Frame(samples, slot.number, slot.flags, slot.rows_missing, slot.rtp_timestamp, slot.capture_tai_ns,
-                                     slot.first_packet_tai_ns, slot.payload_bytes))
+                                     slot.first_packet_tai_ns, slot.payload_bytes, self.reader.skipped))
             slot.release()
 
     def count(self, name: str) -> int:

@@ -145,6 +145,7 @@ static void close_oldest(struct assembly *assembly, bool by_marker)
     sequence_settle(&assembly->window, frame.last_sequence);
     assembly->closed.valid = true;
     assembly->closed.timestamp = frame.timestamp;
+    assembly->closed.last_sequence = frame.last_sequence;
     assembly->closed.complete = frame.covered == assembly->raster.pgroups;
     assembly->closed.by_marker = by_marker;
     assembly->open_count--;
@@ -153,18 +154,27 @@ static void close_oldest(struct assembly *assembly, bool by_marker)
     assembly->open[assembly->open_count].coverage = frame.coverage; /* its memory goes round */
 }
 
+/* The frame's marker came, and what is missing before it will not come any more. A marker before which nothing is missing, in a frame that
+ * is not whole, was set too early: more will follow. */
+static bool marked(const struct assembly *assembly, const struct open_frame *frame)
+{
+    if (!frame->marker || !assembly->sender.marker_trusted || !sequence_before(frame->marker_sequence, assembly->window.next_needed))
+        return false;
+    uint32_t first = assembly->closed.valid ? assembly->closed.last_sequence + 1 : frame->first_sequence;
+    return frame->packets < frame->marker_sequence - first + 1;
+}
+
 /* Closes, oldest first, every frame that is whole or that nothing outstanding can belong to. */
 static void close_finished(struct assembly *assembly)
 {
-    const struct sequence_window *window = &assembly->window;
     while (assembly->open_count) {
-        const struct open_frame *oldest = &assembly->open[0], *newest = &assembly->open[assembly->open_count - 1];
-        bool marked = oldest->marker && assembly->sender.marker_trusted && sequence_before(oldest->marker_sequence, window->next_needed);
-        bool passed = newest != oldest && sequence_before(newest->first_sequence, window->next_needed);
+        const struct open_frame *oldest = &assembly->open[0];
         bool whole = oldest->covered == assembly->raster.pgroups;
-        if (!whole && !marked && !passed)
+        bool passed = assembly->open_count > 1 && sequence_before(assembly->open[1].first_sequence, assembly->window.next_needed);
+        bool by_marker = !whole && marked(assembly, oldest);
+        if (!whole && !passed && !by_marker)
             return;
-        close_oldest(assembly, !whole && marked);
+        close_oldest(assembly, by_marker);
     }
 }
 
@@ -230,11 +240,12 @@ static void lock_on(struct assembly *assembly, const struct rfc4175_packet *pack
         close_oldest(assembly, false);
     if (sender->locked) {
         /* The same sender after a silence: its time went on as ours did, and so did its numbers. */
-        int64_t silence_ticks = (now->monotonic_ns - sender->accepted_monotonic_ns) * assembly->rate_hz / 1000000000;
+        int64_t silence_ns = now->monotonic_ns - sender->accepted_monotonic_ns;
+        int64_t silence_ticks = silence_ns * assembly->rate_hz / 1000000000;
         int64_t step = (int32_t)(packet->timestamp - sender->newest_timestamp);
         /* What proved it came before this packet, and was not lost on the way. */
         uint32_t gap = packet->sequence - assembly->window.highest - assembly->candidate.count;
-        bool counts = gap < UINT32_MAX / 2;
+        bool counts = gap <= silence_ns / PACKET_NS_MIN;
         if (packet->ssrc == sender->ssrc && llabs(step - silence_ticks) < assembly->rate_hz / 2 && (counts || sender->high_half_broken)) {
             assembly->window.lost += sender->high_half_broken ? 0 : gap;
             assembly->statistics.outages++;
@@ -347,6 +358,8 @@ void assembly_packet(struct assembly *assembly, const uint8_t *bytes, size_t len
         frame->first_sequence = packet.sequence;
     if (sequence_before(frame->last_sequence, packet.sequence))
         frame->last_sequence = packet.sequence;
+    frame->packets++;
+    frame->last_monotonic_ns = now->monotonic_ns;
     if (packet.marker) {
         frame->marker = true;
         frame->marker_sequence = packet.sequence;
@@ -357,6 +370,13 @@ void assembly_packet(struct assembly *assembly, const uint8_t *bytes, size_t len
 
 void assembly_tick(struct assembly *assembly, int64_t now_monotonic_ns)
 {
-    while (assembly->open_count && now_monotonic_ns - assembly->open[0].first.monotonic_ns > FRAME_OPEN_NS_MAX)
+    while (assembly->open_count) {
+        const struct open_frame *oldest = &assembly->open[0];
+        bool overdue = now_monotonic_ns - oldest->first.monotonic_ns > FRAME_OPEN_NS_MAX;
+        bool overtaken = assembly->open_count > 1 && now_monotonic_ns - oldest->last_monotonic_ns > REORDER_NS_MAX;
+        if (!overdue && !overtaken)
+            return;
         close_oldest(assembly, false);
+        close_finished(assembly); /* the next one may have waited for this */
+    }
 }

@@ -12,6 +12,9 @@
 
 /* Two, so that packets reordered across a frame boundary find their frame. */
 #define FRAMES_OPEN_MAX 2u
+/* An open frame to which nothing came for this long, while a newer one did get packets, is closed: the reorder window of flows with few
+ * packets a frame, where REORDER_PACKETS_MAX is long. */
+#define REORDER_NS_MAX 5000000ll
 /* A frame that gets no end is closed this long after its first packet; a newer one closes it sooner. */
 #define FRAME_OPEN_NS_MAX 100000000ll
 /* Another SSRC, sequence or time is followed once it has sent so many packets in order and the old has been silent so long. */
@@ -19,6 +22,8 @@
 #define PROOF_SILENCE_NS 100000000ll
 /* A step of the RTP time beyond this, or back by a quarter of it, is a jump and not the next frame. */
 #define TIMESTAMP_STEP_S_MAX 1u
+/* More packets than one each so many nanoseconds cannot have been lost in a silence: 2160p60 is half of that. */
+#define PACKET_NS_MIN 500ll
 /* The RTP time is taken for capture time only this near the arrival: further away the sender's clock is not PTP. */
 #define CAPTURE_DISTANCE_NS_MAX 2000000000ll
 /* Older samples than this never fill a hole: the scene, or the patient, may be another. */
@@ -68,8 +73,10 @@ struct open_frame {
     int slot;
     uint32_t timestamp, first_sequence, last_sequence, marker_sequence;
     bool marker;
+    uint32_t packets;
     uint32_t covered; /* pgroups that arrived */
     struct instant first;
+    int64_t last_monotonic_ns; /* arrival of its last packet so far */
     uint64_t *coverage; /* a bit a pgroup */
 };
 
@@ -97,7 +104,7 @@ struct assembly {
     struct candidate candidate;
     struct open_frame open[FRAMES_OPEN_MAX]; /* in the order of their sequence numbers */
     uint32_t open_count;
-    struct { uint32_t timestamp; bool valid, complete, by_marker; } closed; /* the last one */
+    struct { uint32_t timestamp, last_sequence; bool valid, complete, by_marker; } closed; /* the last one */
 
     const uint8_t *last_payload; /* newest published frame, for holes */
     int64_t last_monotonic_ns;
