@@ -122,6 +122,7 @@ def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
     for worker in workers:
         declared = [({}, metrics.FANOUT)]
         for stream in config.streams:
+            declared += [({"stream": stream.name}, metrics.FANOUT_STREAM)]
             declared += [({"stream": stream.name, "audience": rendition.audience.value, "rendition": rendition.name}, metrics.FANOUT_RENDITION)
                          for rendition in RENDITIONS]
         yield worker, "appliance.fanout", tuple(declared), ("control",)

@@ -21,6 +21,7 @@ class ViewerStats(NamedTuple):
     resends_refused: int
     send_errors: int
     send_way: int
+    first_send_monotonic_ns: int
 
 class RenditionStats(NamedTuple):
     units: int

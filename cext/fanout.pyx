@@ -33,7 +33,7 @@ cdef extern from "fanout.h" nogil:
         uint16_t playout_delay_min, playout_delay_max
         uint8_t mid[16]
     struct viewer_stats:
-        uint64_t packets, octets, last_capture_tai_ns, skips, resends, resends_refused, send_errors
+        uint64_t packets, octets, last_capture_tai_ns, first_send_monotonic_ns, skips, resends, resends_refused, send_errors
         uint32_t last_rtp_timestamp
         uint16_t first_sequence, last_sequence
         uint8_t waiting_keyframe, send_way
@@ -58,7 +58,7 @@ SEGMENTED, BATCHED, SINGLY = SEND_SEGMENTED, SEND_BATCHED, SEND_SINGLY
 LATENCY_BOUNDS_NS = tuple(milliseconds * 1_000_000 for milliseconds in (1, 2, 5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000))
 
 ViewerStats = namedtuple("ViewerStats", "packets octets last_rtp_timestamp last_capture_tai_ns first_sequence last_sequence skips "
-                                        "waiting_keyframe resends resends_refused send_errors send_way")
+                                        "waiting_keyframe resends resends_refused send_errors send_way first_send_monotonic_ns")
 _COUNTERS = ("units gaps units_refused packets_made packets octets send_calls send_errors eagains gso_fallbacks skips resends resends_refused "
              "keyframes_wanted packetise_ns encrypt_ns send_ns skew_sum_ns skew_max_ns latency_sum_ns viewers")
 RenditionStats = namedtuple("RenditionStats", _COUNTERS + " latency_buckets")
@@ -224,7 +224,7 @@ cdef class Fanout:
         if failed:
             raise KeyError(f"there is no viewer {viewer}")
         return ViewerStats(s.packets, s.octets, s.last_rtp_timestamp, s.last_capture_tai_ns, s.first_sequence, s.last_sequence, s.skips,
-                           bool(s.waiting_keyframe), s.resends, s.resends_refused, s.send_errors, s.send_way)
+                           bool(s.waiting_keyframe), s.resends, s.resends_refused, s.send_errors, s.send_way, s.first_send_monotonic_ns)
 
     def rendition_stats(self, int rendition):
         """Totals since the rendition was added; latency_buckets counts units from capture to the last viewer's send, not cumulative, +Inf last."""

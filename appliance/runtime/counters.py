@@ -83,6 +83,13 @@ class Histogram:
         total = self._first + len(self._bounds_ns) + 1
         self._cells[total] = (self._cells[total] + value_ns) & _MASK
 
+    def merge(self, counts: Iterable[int], total_ns: int) -> None:
+        """Adds durations that C has sorted into the same buckets (not cumulative, +Inf last), and their sum."""
+        for index, count in enumerate(counts, self._first):
+            self._cells[index] += count
+        total = self._first + len(self._bounds_ns) + 1
+        self._cells[total] = (self._cells[total] + total_ns) & _MASK
+
     def snapshot(self) -> tuple[list[int], int]:
         """Counts by bucket (not cumulative, +Inf last) and the sum in nanoseconds."""
         last = self._first + len(self._bounds_ns)

@@ -144,6 +144,8 @@ static uint32_t send_run(struct viewer *viewer, const struct unit *unit, uint32_
     tally->fallbacks += result.fallbacks;
     tally->packets += result.datagrams;
     tally->octets += result.datagrams == length ? bytes : result.datagrams * first_bytes;
+    if (viewer->stats.packets == 0 && result.datagrams)
+        viewer->stats.first_send_monotonic_ns = encrypted_ns;
     viewer->stats.packets += result.datagrams;
     viewer->stats.octets += result.datagrams == length ? payload_bytes
                                                        : result.datagrams * (first_bytes - viewer->header_bytes - viewer->srtp.tag_bytes);

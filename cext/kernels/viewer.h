@@ -33,6 +33,7 @@ struct viewer_settings {
 struct viewer_stats {
     uint64_t packets, octets; /* RTP packets and their payload octets, resends not counted (RFC 3550 6.4.1) */
     uint64_t last_capture_tai_ns;
+    uint64_t first_send_monotonic_ns; /* 0 before the first packet left */
     uint64_t skips;   /* access units after which it had to wait for a keyframe */
     uint64_t resends; /* packets sent again */
     uint64_t resends_refused;

@@ -1,0 +1,125 @@
+"""The answer to a viewer's offer: which rendition and payload type it gets, and the SDP that says so. Called by fanout.session.
+
+Pure. One transport for everything (max-bundle); what is not served is rejected with port 0 (RFC 9429 section 5.3.1).
+"""
+import ipaddress
+from collections.abc import Container
+from dataclasses import dataclass
+
+from appliance.fanout.offer import UNPROCESSABLE, Offer, OfferedCodec, OfferedSection, OfferRefused
+from appliance.frame import Audience, Codec
+from appliance.protocol.h264 import DECODES, Profile
+
+PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
+MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
+MID_BYTES_MAX = 16  # of a one-octet header extension element
+SCTP_PORT = 5000
+MESSAGE_BYTES_MAX = 262_144  # what we tell viewers that we take; they have no reason to send us anything
+
+# No goog-remb or transport-cc: one coding for all leaves nothing to adapt. No rtx: a lost packet is sent again as it was.
+_FEEDBACK = ("nack", "nack pli", "ccm fir", "rrtr")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a viewer gets. Extension ids are 0 where the viewer did not offer the extension."""
+
+    rendition: str
+    coding: OfferedCodec
+    mid: str
+    mid_id: int
+    playout_delay_id: int
+
+
+@dataclass(frozen=True)
+class LocalTransport:
+    """Our end as the answer tells it. `candidates` are a=candidate values; `default` is the first one's address."""
+
+    ufrag: str
+    password: str
+    fingerprint: str
+    candidates: tuple[str, ...]
+    default: tuple[str, int]
+
+
+@dataclass(frozen=True)
+class LocalVideo:
+    """Our source as the answer tells it; `level_idc` is what the raster needs."""
+
+    stream: str
+    ssrc: int
+    cname: str
+    level_idc: int
+    session_number: int
+
+
+def rendition_name(audience: Audience, codec: Codec) -> str:
+    """Name of the rendition: "expert" and "class" are H.264, the others say their codec."""
+    return audience.value if codec is Codec.H264 else f"{audience.value}.{codec.value}"
+
+
+def choose(offer: Offer, audience: Audience, sent: Profile, available: Container[str]) -> Choice:
+    """H.264 in the best profile that decodes what we send, else VP8. Raises OfferRefused if the viewer can receive neither."""
+    decoders = DECODES[sent]
+    h264 = sorted((coding for coding in offer.codecs if coding.level and coding.level.profile in decoders),
+                  key=lambda coding: decoders.index(coding.level.profile))
+    vp8 = [coding for coding in offer.codecs if coding.codec is Codec.VP8]
+    for coding in (*h264, *vp8):
+        name = rendition_name(audience, coding.codec)
+        if name in available:
+            mid = offer.sections[offer.video].mid
+            mid_id = offer.extensions.get(MID, (0, False))[0] if len(mid) <= MID_BYTES_MAX else 0
+            return Choice(name, coding, mid, mid_id, offer.extensions.get(PLAYOUT_DELAY, (0, False))[0])
+    raise OfferRefused(UNPROCESSABLE, f"the offer can receive neither H.264 ({sent.value}, packetization-mode=1) nor VP8")
+
+
+def write(offer: Offer, choice: Choice, transport: LocalTransport, video: LocalVideo) -> str:
+    """The SDP of the answer."""
+    served = [offer.video] + ([offer.application] if offer.application >= 0 else [])
+    lines = ["v=0", f"o=- {video.session_number} 1 IN IP4 127.0.0.1", "s=-", "t=0 0",
+             "a=group:BUNDLE " + " ".join(offer.sections[i].mid for i in sorted(served)),
+             f"a=msid-semantic: WMS {video.stream}"]
+    for i, section in enumerate(offer.sections):
+        if i == offer.video:
+            lines += _opening(section, transport, str(choice.coding.payload_type)) + _video(offer, choice, video)
+        elif i == offer.application:
+            lines += _opening(section, transport, "webrtc-datachannel")
+            lines += [f"a=sctp-port:{SCTP_PORT}", f"a=max-message-size:{MESSAGE_BYTES_MAX}"]
+        else:
+            lines += _rejected(section, transport)
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _opening(section: OfferedSection, transport: LocalTransport, formats: str) -> list[str]:
+    host, port = transport.default
+    lines = [f"m={section.kind} {port} {section.protocol} {formats}", f"c=IN IP{ipaddress.ip_address(host).version} {host}"]
+    lines += [f"a=mid:{section.mid}", *_credentials(transport), "a=ice-options:trickle"]
+    return lines + [f"a=candidate:{candidate}" for candidate in transport.candidates] + ["a=end-of-candidates"]
+
+
+def _credentials(transport: LocalTransport) -> list[str]:
+    # Passive, so that browsers are the DTLS client: as such they agree to AES-GCM (webrtc.org issue; RFC 8842 lets the answer choose).
+    return [f"a=ice-ufrag:{transport.ufrag}", f"a=ice-pwd:{transport.password}", f"a=fingerprint:{transport.fingerprint}", "a=setup:passive"]
+
+
+def _video(offer: Offer, choice: Choice, video: LocalVideo) -> list[str]:
+    payload_type, track = choice.coding.payload_type, choice.rendition
+    lines = [f"a=extmap:{number}{'/sendonly' if limited else ''} {uri}"
+             for uri, (number, limited) in offer.extensions.items() if number in (choice.mid_id, choice.playout_delay_id) and uri in (MID, PLAYOUT_DELAY)]
+    lines += ["a=sendonly", f"a=msid:{video.stream} {track}", "a=rtcp:9 IN IP4 0.0.0.0", "a=rtcp-mux"]
+    lines += ["a=rtcp-rsize"] if offer.reduced_size else []
+    if choice.coding.codec is Codec.H264:
+        level = choice.coding.level.at_level(video.level_idc)
+        lines += [f"a=rtpmap:{payload_type} H264/90000",
+                  f"a=fmtp:{payload_type} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={level}"]
+    else:
+        lines += [f"a=rtpmap:{payload_type} VP8/90000"]
+    lines += [f"a=rtcp-fb:{payload_type} {name}" for name in _FEEDBACK if name in choice.coding.feedback]
+    return lines + [f"a=ssrc:{video.ssrc} cname:{video.cname}", f"a=ssrc:{video.ssrc} msid:{video.stream} {track}"]
+
+
+def _rejected(section: OfferedSection, transport: LocalTransport) -> list[str]:
+    # Credentials are of no use here, but some clients look for them before they look at the port.
+    lines = [f"m={section.kind} 0 {section.protocol} {section.formats[0] if section.formats else '0'}", "c=IN IP4 0.0.0.0",
+             f"a=mid:{section.mid}", *_credentials(transport)]
+    return lines + (["a=inactive", "a=rtcp-mux"] if section.kind in ("audio", "video") else []) + ([f"a=rtpmap:{section.rtpmap}"] if section.rtpmap else [])

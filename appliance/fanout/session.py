@@ -1,0 +1,238 @@
+"""One viewer from its offer to its end: transports, its place in the C fan-out, reports and feedback. Made by fanout.worker.
+
+Everything happens on the event loop; `ended` is the only way out, and then nothing of the viewer is left.
+"""
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiortc.rtcdatachannel import RTCDataChannel
+
+from appliance import clock
+from appliance.errors import ProtocolError
+from appliance.fanout import answer, hooks
+from appliance.fanout.offer import UNPROCESSABLE, Fragment, Offer, OfferRefused
+from appliance.fanout.records import RecordFeed
+from appliance.fanout.rendition import JOIN_INTERVAL_S, Rendition
+from appliance.frame import Audience
+from appliance.protocol import rtcp
+from cext.fanout import Fanout
+
+# From the answer to the end of the DTLS handshake. A person at a browser needs none of it; a dead one must not stay.
+CONNECT_LIMIT_S = 10.0
+REPORT_INTERVAL_S = 1.0
+CLOSE_LIMIT_S = 0.5
+METADATA_LABEL = "metadata"
+UNAVAILABLE = 503
+
+# In 10 ms units (minimum, maximum). Experts act on what they see: each picture is shown as soon as it is there. Classes sit on
+# Wi-Fi: up to 100 ms may smooth what the radio delays.
+PLAYOUT_DELAY = {Audience.EXPERT: (0, 0), Audience.CLASS: (0, 10)}
+
+_VIDEO_RATE_HZ = 90_000
+_SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the sessions of a worker share."""
+
+    fanout: Fanout
+    certificate: Callable[[], hooks.Certificate]
+    addresses: tuple[str, ...]
+    cname: str
+    malformed: Callable[[str], None]
+
+
+class Session:
+    """A viewer's session. The hooks' events come in as methods without underscore."""
+
+    def __init__(self, surroundings: Surroundings, offer: Offer, choice: answer.Choice, rendition: Rendition, feed: RecordFeed | None) -> None:
+        self.etag = secrets.token_hex(8)
+        self._shared, self._offer, self._choice, self._rendition, self._feed = surroundings, offer, choice, rendition, feed
+        self._begun_ns = clock.monotonic_ns()
+        self._path_selected, self._ended = asyncio.Event(), asyncio.Event()
+        self._certificate = surroundings.certificate()
+        self._ice = hooks.IceAgent(surroundings.addresses, self)
+        self._dtls = hooks.DtlsTransport(self._ice, self._certificate, self)
+        self._association = hooks.Association(self._dtls, self) if offer.application >= 0 else None
+        self._channel: RTCDataChannel | None = None
+        self._viewer: int | None = None
+        self._reporting: asyncio.TimerHandle | None = None
+        self._media_seen = False
+        self._reported_lost = 0
+        self._reference_times: dict[int, tuple[int, int]] = {}
+
+    async def open(self, video: answer.LocalVideo) -> str:
+        """Opens the sockets and returns the answer; run() must follow. OfferRefused(503) if there is no address to offer."""
+        await self._ice.gather_candidates()
+        candidates = self._ice.local_candidates
+        if not candidates:
+            raise OfferRefused(UNAVAILABLE, "none of the media addresses can be opened")
+        transport = answer.LocalTransport(self._ice.local_username, self._ice.local_password, self._certificate.fingerprint,
+                                          tuple(candidate.to_sdp() for candidate in candidates), (candidates[0].host, candidates[0].port))
+        return answer.write(self._offer, self._choice, transport, video)
+
+    async def run(self) -> None:
+        """The session's life: connects within a time limit, then stays until the viewer or the worker ends it."""
+        self._rendition.admit()
+        checks = asyncio.create_task(self._check())
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                await self._path_selected.wait()
+                if not self._ended.is_set():
+                    await self._dtls.handshake(self._offer.fingerprints)
+            if not self._ended.is_set():
+                await self._serve()
+            await self._ended.wait()
+        except (TimeoutError, ConnectionError):
+            self._rendition.failures.add(1)
+        finally:
+            self._rendition.dismiss()
+            self._leave()
+            checks.cancel()
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError, ConnectionError):
+                async with asyncio.timeout(CLOSE_LIMIT_S):
+                    await self._close()
+
+    def end(self) -> None:
+        """Lets run() end."""
+        self._ended.set()
+        self._path_selected.set()
+
+    async def trickle(self, fragment: Fragment) -> None:
+        """Takes candidates that came after the offer. OfferRefused(422) for an ICE restart: there is none here."""
+        if fragment.ufrag and fragment.ufrag != self._offer.ufrag:
+            raise OfferRefused(UNPROCESSABLE, "ICE restart is not served; open a new session")
+        for candidate in fragment.candidates:
+            await self._ice.offer_candidate(candidate)
+
+    def send_record(self, message: bytes, has_static: bool) -> None:
+        """Sends a metadata record if the viewer's channel takes it. What could tell a class who the patient is never leaves."""
+        if has_static and self._rendition.audience is Audience.CLASS:
+            self._rendition.messages_refused.add()
+        elif self._channel is not None and self._association.send_message(self._channel, message):
+            self._rendition.messages.add()
+        else:
+            self._rendition.messages_skipped.add()
+
+    # What the transports report.
+
+    def path_selected(self) -> None:
+        """ICE nominated a pair: the first, or another one when the viewer moved."""
+        self._path_selected.set()
+        if self._viewer is not None:
+            self._shared.fanout.redirect_viewer(self._viewer, *self._ice.path)
+
+    def path_lost(self) -> None:
+        """The viewer's consent expired, or the session closes."""
+        self.end()
+
+    def closed_by_viewer(self) -> None:
+        """The viewer ended DTLS."""
+        self.end()
+
+    def malformed(self, kind: str) -> None:
+        """Something came that is not what it should be."""
+        self._shared.malformed(kind)
+
+    def channel_opened(self, channel: RTCDataChannel) -> None:
+        """The viewer opened a data channel; only the one for metadata has a use."""
+        if channel.label != METADATA_LABEL or self._channel is not None:
+            channel.close()
+            return
+        self._channel = channel
+        if self._feed is not None:
+            self._feed.viewers.add(self)
+
+    def feedback(self, compound: bytes) -> None:
+        """Feedback came."""
+        try:
+            heard = rtcp.parse(compound, self._rendition.ssrc)
+        except ProtocolError as error:
+            self._shared.malformed(error.reason)
+            return
+        if self._viewer is None:
+            return
+        now = rtcp.ntp_time(time.time_ns())
+        for report in heard.reports:
+            self._note(report, now)
+        if heard.lost:
+            self._rendition.nacks.add(len(heard.lost))
+            self._shared.fanout.nack(self._viewer, heard.lost)
+        if heard.keyframe:
+            self._rendition.picture_losses.add()
+            self._rendition.request_keyframe()
+        for viewer_ssrc, middle in heard.reference_times[:1]:
+            self._reference_times = {viewer_ssrc: (middle, now)}
+
+    # The steps of run().
+
+    async def _check(self) -> None:
+        """Connectivity checks towards the viewer's candidates; its own checks open the path just as well."""
+        self._ice.remote_username, self._ice.remote_password = self._offer.ufrag, self._offer.password
+        for candidate in self._offer.candidates:
+            await self._ice.offer_candidate(candidate)
+        with contextlib.suppress(ConnectionError):
+            await self._ice.connect()
+
+    async def _serve(self) -> None:
+        keys, (descriptor, remote) = self._dtls.media_keys(), self._ice.path
+        fanout, rendition = self._shared.fanout, self._rendition
+        self._viewer = fanout.add_viewer(
+            rendition.identifier, descriptor, remote, keys.profile, keys.key, keys.salt, self._choice.coding.payload_type,
+            playout_delay_id=self._choice.playout_delay_id, playout_delay=PLAYOUT_DELAY[rendition.audience],
+            mid_id=self._choice.mid_id, mid=self._choice.mid.encode())
+        rendition.joins.add()
+        fanout.take_keyframe_wanted(rendition.identifier)  # the wish of this viewer, said in the next line with its own interval
+        rendition.request_keyframe(JOIN_INTERVAL_S)
+        if self._association is not None:
+            await self._association.open(self._offer.sctp_port, self._offer.max_message_bytes)
+        self._dtls.flow()
+        self._report()
+
+    def _report(self) -> None:
+        """Sends a sender report, once there is media to report of, and comes back."""
+        stats = self._shared.fanout.viewer_stats(self._viewer)
+        if stats.packets:
+            if not self._media_seen:
+                self._media_seen = True
+                self._rendition.join_time.observe_ns(stats.first_send_monotonic_ns - self._begun_ns)
+            # The RTP time of this very instant on the capture clock (RFC 3550 section 6.4.1), not of the last packet sent.
+            elapsed = (clock.tai_ns() - stats.last_capture_tai_ns) * _VIDEO_RATE_HZ // _SECOND_NS
+            ntp, ssrc = rtcp.ntp_time(time.time_ns()), self._rendition.ssrc
+            compound = rtcp.sender_report(ssrc, ntp, stats.last_rtp_timestamp + elapsed & 0xFFFF_FFFF, stats.packets, stats.octets,
+                                          self._shared.cname.encode())
+            if self._reference_times:
+                compound += rtcp.last_reference_times(ssrc, [(viewer, middle, ntp - heard >> 16) for viewer, (middle, heard) in self._reference_times.items()])
+                self._reference_times = {}
+            with contextlib.suppress(ConnectionError):
+                self._dtls.transmit_rtcp(compound)
+        self._reporting = asyncio.get_running_loop().call_later(REPORT_INTERVAL_S, self._report)
+
+    def _note(self, report: rtcp.ReceiverReport, now_ntp: int) -> None:
+        round_trip_ns = report.round_trip_ns(now_ntp)
+        if round_trip_ns is not None:
+            self._rendition.round_trip.observe_ns(round_trip_ns)
+        self._rendition.jitter.observe_ns(report.jitter * _SECOND_NS // _VIDEO_RATE_HZ)
+        self._rendition.reported_lost.add(max(0, report.packets_lost - self._reported_lost))
+        self._reported_lost = max(report.packets_lost, self._reported_lost)
+
+    def _leave(self) -> None:
+        """Takes the viewer out of everything that would send to it."""
+        if self._feed is not None:
+            self._feed.viewers.discard(self)
+        if self._reporting is not None:
+            self._reporting.cancel()
+        if self._viewer is not None:
+            self._shared.fanout.remove_viewer(self._viewer)
+            self._viewer = None
+
+    async def _close(self) -> None:
+        if self._association is not None:
+            await self._association.stop()
+        await self._dtls.stop()
+        await self._ice.close()

@@ -1,0 +1,153 @@
+"""What a fan-out worker serves: its renditions, its record feeds and its viewers' sessions. Made by fanout.stage, asked by fanout.control.
+
+Decides who gets what, on the event loop; no media packet passes through it.
+"""
+import asyncio
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from appliance.clock import TAI_CORRECTION_NS
+from appliance.fanout import answer, hooks
+from appliance.fanout.offer import OfferRefused, parse_fragment, parse_offer
+from appliance.fanout.records import RecordFeed
+from appliance.fanout.rendition import Rendition
+from appliance.fanout.session import UNAVAILABLE, Session, Surroundings
+from appliance.frame import Audience, Codec
+from appliance.protocol.h264 import Profile, level_idc
+from appliance.runtime.metrics import FANOUT_MALFORMED, LATENCY
+from appliance.runtime.ring import RingReader
+from appliance.runtime.stage import Stage
+from cext.fanout import Fanout
+
+NOT_FOUND, CONFLICT = 404, 409
+SESSION_NAME_CHARACTERS_MAX = 128
+# A certificate lives 30 days; sessions that begin later than this get a new one.
+CERTIFICATE_LIFE_LEFT = timedelta(days=15)
+STOP_LIMIT_S = 0.8
+COMPLAINTS_MAX = 100
+
+
+class Worker:
+    """Everything that a fan-out worker serves."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        streams = len(stage.config.streams)
+        self.viewers_max = stage.config.server.viewers_max
+        self.fanout = Fanout(max(1, streams * len(Codec) * len(Audience)), self.viewers_max, tai_correction_ns=TAI_CORRECTION_NS,
+                             latency_bounds_ns=[round(bound * 1e9) for bound in LATENCY.buckets_s])
+        self.renditions = {(stream, name): Rendition(self.fanout, reader, stream, name, codec.value.encode(), stage.counters)
+                           for stream, name, codec, reader in _unit_rings(stage)}
+        self.feeds = {(stream.name, audience): RecordFeed(reader) for stream in stage.config.streams for audience in Audience
+                      if (reader := stage.readers.get(f"records.{stream.name}.{audience.value}.{_number(stage)}"))}
+        self._sessions: dict[str, tuple[Session, asyncio.Task]] = {}
+        self._malformed = {kind: stage.counters.counter("appliance_fanout_datagrams_malformed_total", reason=kind) for kind in FANOUT_MALFORMED}
+        self._certificate = hooks.Certificate.generateCertificate()
+        self._shared = Surroundings(self.fanout, self._current_certificate, stage.config.server.media_addresses, secrets.token_hex(8), self.malformed)
+        self._logged: set[str] = set()
+
+    @property
+    def viewers(self) -> int:
+        """Sessions that there are."""
+        return len(self._sessions)
+
+    async def create(self, stream: str, audience: Audience, sdp: str, name: str) -> tuple[str, str]:
+        """Answers an offer: the answer's SDP and the session's entity tag. OfferRefused says what was wrong."""
+        if all(stream != known for known, _ in self.renditions):
+            raise OfferRefused(NOT_FOUND, f"there is no stream {stream[:64]!r}")
+        if not 0 < len(name) <= SESSION_NAME_CHARACTERS_MAX or name in self._sessions:
+            raise OfferRefused(CONFLICT, "the session's name is taken or no name")
+        if self.viewers >= self.viewers_max:
+            raise OfferRefused(UNAVAILABLE, "all places are taken; try again later")
+        offer = parse_offer(sdp)
+        available = {rendition for known, rendition in self.renditions if known == stream}
+        choice = answer.choose(offer, audience, Profile(self._stage.config.encoder.h264_profile), available)
+        rendition = self.renditions[stream, choice.rendition]
+        session = Session(self._shared, offer, choice, rendition, self.feeds.get((stream, audience)))
+        text = await session.open(self._video(stream, rendition))
+        task = asyncio.create_task(session.run(), name=f"session {name}")
+        self._sessions[name] = session, task
+        task.add_done_callback(lambda ended: self._ended(name, ended))
+        return text, session.etag
+
+    async def trickle(self, name: str, text: str) -> None:
+        """Gives a session candidates that came late."""
+        await self._find(name)[0].trickle(parse_fragment(text))
+
+    async def delete(self, name: str) -> None:
+        """Ends a session and waits until it is gone."""
+        session, task = self._find(name)
+        session.end()
+        await asyncio.wait([task])
+
+    async def close(self) -> None:
+        """Ends every session within a time limit; tells the viewers."""
+        sessions = list(self._sessions.values())
+        for session, _ in sessions:
+            session.end()
+        if sessions:
+            await asyncio.wait([task for _, task in sessions], timeout=STOP_LIMIT_S)
+        for rendition in self.renditions.values():
+            rendition.cancel()
+
+    def count(self) -> None:
+        """Brings the counters of every rendition up to date."""
+        for rendition in self.renditions.values():
+            rendition.count()
+
+    def serve_keyframe_wishes(self) -> None:
+        """The C side wants keyframes: a viewer fell behind, or an encoder's numbering has a gap."""
+        os.eventfd_read(self.fanout.keyframe_fd)
+        for rendition in self.renditions.values():
+            if self.fanout.take_keyframe_wanted(rendition.identifier):
+                rendition.request_keyframe()
+
+    def malformed(self, kind: str) -> None:
+        """Counts what came from the network and was not what it should be; says so once for each kind."""
+        self._malformed[kind].add()
+        if kind not in self._logged:
+            self._logged.add(kind)
+            self._stage.log.warning("malformed datagrams on a media port (%s); further ones are only counted", kind)
+
+    def complain(self, loop: asyncio.AbstractEventLoop, context: dict) -> None:
+        """The loop's exception handler: a viewer must not fill the log."""
+        message = f"{context.get('message')}: {context.get('exception')!r}"
+        if message not in self._logged and len(self._logged) < COMPLAINTS_MAX:
+            self._logged.add(message)
+            self._stage.log.error("on the event loop: %s", message, exc_info=context.get("exception"))
+
+    def _find(self, name: str) -> tuple[Session, asyncio.Task]:
+        if name not in self._sessions:
+            raise OfferRefused(NOT_FOUND, "there is no such session")
+        return self._sessions[name]
+
+    def _ended(self, name: str, task: asyncio.Task) -> None:
+        del self._sessions[name]
+        if not task.cancelled() and task.exception() is not None:
+            self._stage.log.error("session %s ended by an error", name, exc_info=task.exception())
+
+    def _video(self, stream: str, rendition: Rendition) -> answer.LocalVideo:
+        format = self._stage.flows[stream].video.format
+        return answer.LocalVideo(stream, rendition.ssrc, self._shared.cname, level_idc(format.width, format.height, format.rate), secrets.randbits(62))
+
+    def _current_certificate(self) -> hooks.Certificate:
+        if self._certificate.expires - datetime.now(UTC) < CERTIFICATE_LIFE_LEFT:
+            self._certificate = hooks.Certificate.generateCertificate()
+        return self._certificate
+
+
+def _number(stage: Stage) -> str:
+    return stage.name.split(".")[1]
+
+
+def _unit_rings(stage: Stage) -> Iterator[tuple[str, str, Codec, RingReader]]:
+    """(stream, rendition, codec, reader) of every units ring that the worker reads."""
+    for stream in stage.config.streams:
+        for audience in Audience:
+            for codec in Codec:
+                name = answer.rendition_name(audience, codec)
+                reader = stage.readers.get(f"units.{stream.name}.{name}.{_number(stage)}")
+                if reader is not None:
+                    yield stream.name, name, codec, reader
