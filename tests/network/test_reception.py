@@ -1,0 +1,216 @@
+"""The ingest stage on real sockets: multicast, sources, merged datagrams, foreign packets, counters, an orderly end."""
+import socket
+import struct
+
+import pytest
+
+from appliance.errors import ConfigurationError
+from appliance.frame import INCOMPLETE, VideoFormat
+from appliance.ingest import merge_datagrams
+from appliance.protocol.rtp import RtpHeader, build
+from appliance.runtime.multicast import open_receiver
+from cext.reception import Reception
+from tests.camera import SMALL, Assembled, Camera
+from tests.network.theatre_network import LOOPBACK, Sender, free_flow, running_ingest
+
+MEGABYTE = 1 << 20
+
+
+@pytest.mark.parametrize("group", [None, "127.0.0.1"], ids=["multicast", "unicast"])
+def test_frames_arrive_as_they_were_sent(tmp_path, group):
+    flow, camera = free_flow(SMALL, group), Camera()
+    with running_ingest(tmp_path, flow) as ingest:
+        sender = Sender(flow)
+        for number in range(1, 11):
+            sender.send(camera.frame())
+            assert ingest.next_frame()[:3] == (camera.sent[-1], number, 0)
+        ingest.until("appliance_ingest_packets_total", 1600)
+        assert ingest.value("appliance_ingest_frames_total") == 10
+        assert ingest.value("appliance_ingest_packets_lost_total") == 0
+        assert ingest.bench.observed("appliance_stage_latency_seconds") == 10
+        sender.close()
+
+
+@pytest.mark.parametrize("group", [None, "127.0.0.1"], ids=["multicast", "unicast"])
+def test_merged_datagrams_are_taken_apart(group):
+    """UDP_GRO needs a socket of its own for the flow, which the bind to the group gives."""
+    bench, camera, flow = Assembled(), Camera(), free_flow(SMALL, group)
+    sender = Sender(flow)
+    with open_receiver(flow, "lo", MEGABYTE) as receiver:
+        merge_datagrams(receiver)
+        reception = Reception(receiver.fileno(), bench.assembly)
+        for _ in range(5):
+            packets = camera.frame()
+            for start in range(0, len(packets), 50):
+                sender.send_merged(packets[start:start + 50])
+            while bench.assembly.statistics()["packets"] < 160 * len(camera.sent):
+                reception.run(10_000_000)
+            bench.collect()
+        assert [frame.samples for frame in bench.frames] == camera.sent
+        statistics = reception.statistics()
+        assert statistics["datagrams"] == 800 and statistics["buffers"] == 20
+    sender.close()
+    bench.close()
+
+
+def test_a_merged_buffer_ends_with_a_shorter_packet():
+    format = VideoFormat(64, 40)
+    bench, camera, flow = Assembled(format), Camera(format, split=(9, 9, 9, 5)), free_flow(format)
+    sender = Sender(flow)
+    with open_receiver(flow, "lo", MEGABYTE) as receiver:
+        merge_datagrams(receiver)
+        reception = Reception(receiver.fileno(), bench.assembly)
+        packets = camera.frame()
+        for start in range(0, len(packets), 4):
+            sender.send_merged(packets[start:start + 4])
+        while bench.assembly.statistics()["packets"] < len(packets):
+            reception.run(10_000_000)
+        bench.collect()
+    assert [frame.samples for frame in bench.frames] == camera.sent
+    sender.close()
+    bench.close()
+
+
+def test_a_source_named_by_the_sdp_is_the_only_one_heard(tmp_path):
+    flow = free_flow(SMALL, source_address="127.0.0.2")
+    camera, stranger = Camera(), Camera(seed=5)
+    with running_ingest(tmp_path, flow) as ingest:
+        right, wrong = Sender(flow, "127.0.0.2"), Sender(flow, "127.0.0.3")
+        for _ in range(3):
+            wrong.send(stranger.frame())
+            right.send(camera.frame())
+            assert ingest.next_frame()[0] == camera.sent[-1]
+        ingest.until("appliance_ingest_packets_total", 480)
+        assert ingest.value("appliance_ingest_packets_duplicate_total") == 0
+        right.close()
+        wrong.close()
+
+
+def test_another_group_on_the_same_port_is_not_heard(tmp_path):
+    flow, other = free_flow(SMALL), free_flow(SMALL)
+    camera, stranger = Camera(), Camera(seed=5)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # somebody on this machine has joined the other group
+    listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(other.group) + bytes(4) + struct.pack("@i", LOOPBACK))
+    with running_ingest(tmp_path, flow) as ingest:
+        sender, neighbour = Sender(flow), Sender(type(flow)(**{**vars(other), "port": flow.port}))
+        neighbour.send(stranger.frame())
+        sender.send(camera.frame())
+        assert ingest.next_frame()[0] == camera.sent[0]
+        ingest.until("appliance_ingest_packets_total", 160)
+        assert ingest.value("appliance_ingest_packets_duplicate_total") == 0
+        for held in (sender, neighbour, listener):
+            held.close()
+
+
+def test_malformed_packets_are_counted_by_reason_and_the_next_frame_is_shown(tmp_path):
+    flow, camera = free_flow(SMALL), Camera()
+    with running_ingest(tmp_path, flow) as ingest:
+        sender = Sender(flow)
+        sender.send(camera.frame())
+        assert ingest.next_frame()[0] == camera.sent[0]
+        good = camera.frame()
+        header = RtpHeader(96, 9, camera.timestamp, camera.ssrc)
+        bad = {
+            "truncated": b"", "version": b"\x00" * 40, "payload_type": build(RtpHeader(97, 1, 2, 3), bytes(20)),
+            "extension": b"\x90" + build(header, b"")[1:] + b"\xbe\xde\xff\xff", "padding": build(header, b"", padding_bytes=9)[:-1] + b"\xff",
+            "srd_length": build(header, b"\0\0" + struct.pack("!HHH", 4, 0, 0) + bytes(4)),
+            "srd_field": build(header, b"\0\0" + struct.pack("!HHH", 5, 0x8000, 0) + bytes(5)),
+            "srd_row": build(header, b"\0\0" + struct.pack("!HHH", 5, 40, 0) + bytes(5)),
+            "srd_offset": build(header, b"\0\0" + struct.pack("!HHH", 10, 39, 62) + bytes(10)),
+            "srd_continuation": build(header, b"\0\0" + struct.pack("!HHH", 5, 0, 0x8000) * 4 + bytes(20)),
+            "length_mismatch": build(header, b"\0\0" + struct.pack("!HHH", 5, 0, 0) + bytes(600)),
+            "ssrc": build(RtpHeader(96, 9, camera.timestamp, 1), b"\0\0" + struct.pack("!HHH", 5, 0, 0) + bytes(5)),
+            "timestamp": build(RtpHeader(96, 9, camera.timestamp + 10**9, camera.ssrc), b"\0\0" + struct.pack("!HHH", 5, 0, 0) + bytes(5)),
+            "sequence": build(RtpHeader(96, 9, camera.timestamp, camera.ssrc), b"\x77\x77" + struct.pack("!HHH", 5, 0, 0) + bytes(5)),
+        }
+        sender.send(good[:80])
+        sender.send(bad.values())
+        sender.send(good[80:])
+        assert ingest.next_frame()[:3] == (camera.sent[1], 2, 0)
+        for reason in bad:
+            ingest.until("appliance_ingest_packets_malformed_total", 1, reason=reason)
+            assert ingest.value("appliance_ingest_packets_malformed_total", reason=reason) == 1
+        sender.close()
+
+
+def test_a_loss_is_seen_in_frame_and_counters(tmp_path):
+    flow, camera = free_flow(SMALL), Camera()
+    with running_ingest(tmp_path, flow) as ingest:
+        sender = Sender(flow)
+        sender.send(camera.frame())
+        ingest.next_frame()
+        packets = camera.frame()
+        sender.send(packets[:10] + packets[14:])
+        samples, number, flags, _, rows_missing = ingest.next_frame()
+        assert (number, flags, rows_missing) == (2, INCOMPLETE, 2)
+        assert samples[400:560] == camera.sent[0][400:560] and samples[560:] == camera.sent[1][560:]
+        ingest.until("appliance_ingest_frames_incomplete_total", 1)
+        assert ingest.value("appliance_ingest_packets_lost_total") == 4
+        assert ingest.value("appliance_ingest_rows_missing_total") == 2
+        sender.close()
+
+
+def test_a_sender_that_restarts_is_followed(tmp_path):
+    flow, camera = free_flow(SMALL), Camera()
+    with running_ingest(tmp_path, flow) as ingest:
+        sender = Sender(flow)
+        sender.send(camera.frame())
+        ingest.next_frame()
+        again = Camera(ssrc=7, sequence=1, seed=3)
+        while ingest.value("appliance_ingest_sender_restarts_total") == 0:
+            sender.send(again.frame())
+            ingest.reader.wait(0.02)
+        sender.send(again.frame())
+        while ingest.next_frame()[0] != again.sent[-1]:
+            pass
+        assert ingest.value("appliance_ingest_sender_restarts_total") == 1
+        assert len(again.sent) < 50
+        sender.close()
+
+
+def test_what_the_kernel_dropped_is_counted():
+    bench, camera, flow = Assembled(), Camera(), free_flow(SMALL)
+    sender = Sender(flow)
+    with open_receiver(flow, "lo", 65536) as receiver:
+        reception = Reception(receiver.fileno(), bench.assembly)
+        for _ in range(10):
+            sender.send(camera.frame())
+        reception.run(20_000_000)
+        sender.send(camera.frame()[:1])
+        reception.run(20_000_000)
+        arrived = reception.statistics()["datagrams"]
+        assert arrived < 1601 and reception.statistics()["kernel_drops"] == 1601 - arrived
+    sender.close()
+    bench.close()
+
+
+def test_a_receive_buffer_that_is_not_granted_is_said_with_its_remedy(caplog, tmp_path):
+    """Without CAP_NET_ADMIN the kernel's limit holds; asking for more than any limit shows the same."""
+    with open_receiver(free_flow(SMALL), "lo", (1 << 30) + (1 << 29)) as receiver:
+        assert receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2 < (1 << 30) + (1 << 29)
+    assert f"sysctl -w net.core.rmem_max={(1 << 30) + (1 << 29)}" in caplog.text
+
+
+def test_a_missing_interface_is_named_with_those_that_exist(tmp_path):
+    flow = free_flow(SMALL)
+    with pytest.raises(ConfigurationError, match=r'lo \(127\.0\.0\.1.*"theatre0"'):
+        open_receiver(flow, "theatre0", MEGABYTE)
+
+
+def test_a_unicast_port_in_use_is_named(tmp_path):
+    flow = free_flow(SMALL, "127.0.0.1")
+    with open_receiver(flow, "lo", MEGABYTE), pytest.raises(ConfigurationError, match=f"port {flow.port}"), running_ingest(tmp_path, flow):
+        pass
+
+
+def memberships(group: str) -> bool:
+    """Whether any socket of this machine has joined the group."""
+    with open("/proc/net/igmp") as table:
+        return socket.inet_aton(group)[::-1].hex().upper() in table.read()
+
+
+def test_the_stage_leaves_its_group_when_it_ends(tmp_path):
+    flow = free_flow(SMALL)
+    with running_ingest(tmp_path, flow):
+        assert memberships(flow.group)
+    assert not memberships(flow.group)
