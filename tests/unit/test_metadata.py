@@ -1,0 +1,204 @@
+"""The metadata stage: what each audience's rings get, what is counted, and that nothing invalid or identifying passes."""
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance import clock
+from appliance.frame import DISCONTINUITY, STATIC, Audience
+from appliance.metadata import STALE_NS, MetadataRelay
+from appliance.protocol import dicom_elements, dicom_rtv, grain, rtp, sdp
+from appliance.protocol.class_view import dynamic_only
+from appliance.runtime import metrics
+from appliance.runtime.counters import Counters, Segment, series_of
+from appliance.runtime.ring import EVERY, Ring, RingReader, RingWriter
+from tests.unit.protocol.test_dicom_rtv import DYNAMIC, FULL, dynamic_part, static_part
+
+FLOW = sdp.MetadataFlow(group="239.1.1.1", port=5006, payload_type=104, extension_ids={sdp.GRAIN_FLAGS_URI: 5})
+NOW_NS = 1_790_000_000_123_456_789
+WORKERS = 2
+SLOTS = 4
+
+
+class Harness:
+    """A relay with real rings, read by two workers an audience, and real counters."""
+
+    def __init__(self, flow: sdp.MetadataFlow = FLOW, segment: Segment | None = None) -> None:
+        self.rings = {(audience, n): Ring.create(f"records.t.{audience.value}.{n}", SLOTS, 65_536, EVERY, b"record") for audience in Audience for n in range(WORKERS)}
+        self.readers = {key: RingReader(ring.fd, 0, -1, b"record") for key, ring in self.rings.items()}
+        writers = {audience: [RingWriter(self.rings[audience, n].fd, [], b"record") for n in range(WORKERS)] for audience in Audience}
+        self.segment = segment or Segment.create(series_of("metadata.t", metrics.METADATA, {"stage": "metadata.t", "stream": "t"}))
+        self.counters = Counters(self.segment, "metadata.t")
+        self.relay = MetadataRelay(flow, writers, self.counters)
+        self.sequence = 0
+
+    def send(self, payload: bytes, timestamp: int = 1000, pieces: int = 1, ssrc: int = 1) -> None:
+        """A grain as the source sends it, in packets."""
+        size = -(-len(payload) // pieces)
+        for n in range(pieces):
+            flags = (grain.START if n == 0 else 0) | (grain.END if n == pieces - 1 else 0)
+            header = rtp.RtpHeader(104, self.sequence & 0xFFFF, timestamp, ssrc, n == pieces - 1)
+            self.relay.receive(rtp.build(header, payload[n * size:(n + 1) * size], {5: bytes([flags])}), NOW_NS)
+            self.sequence += 1
+
+    def records(self, audience: Audience, worker: int = 0) -> list[SimpleNamespace]:
+        """What a fan-out worker finds in its ring."""
+        found = []
+        while (slot := self.readers[audience, worker].lease_next()) is not None:
+            with memoryview(slot) as octets:
+                message = bytes(octets[:slot.payload_bytes])
+            found.append(SimpleNamespace(message=message, payload=message[16:], number=slot.number, flags=slot.flags, rtp_timestamp=slot.rtp_timestamp,
+                                         capture_tai_ns=slot.capture_tai_ns, first_packet_tai_ns=slot.first_packet_tai_ns))
+            slot.release()
+        return found
+
+    def count(self, name: str, **labels: str) -> int:
+        self.relay.tick(0)
+        return self.segment.find("metadata.t", name, **labels).value
+
+
+@pytest.fixture
+def stage() -> Harness:
+    return Harness()
+
+
+def test_experts_get_the_whole_grain_and_a_class_the_dynamic_part(stage):
+    stage.send(FULL, pieces=3)
+    for worker in range(WORKERS):
+        (expert,), (student,) = stage.records(Audience.EXPERT, worker), stage.records(Audience.CLASS, worker)
+        assert expert.payload == FULL and expert.flags & STATIC and expert.message[1] == 1
+        assert student.payload == DYNAMIC and not student.flags & STATIC and student.message[1] == 0
+
+
+def test_a_dynamic_grain_is_the_same_for_both(stage):
+    stage.send(DYNAMIC)
+    (expert,), (student,) = stage.records(Audience.EXPERT), stage.records(Audience.CLASS)
+    assert expert.message == student.message and not expert.flags & STATIC
+
+
+def test_a_record_carries_the_frames_timestamp_and_its_capture_time(stage):
+    stage.send(DYNAMIC, timestamp=clock.rtp_timestamp(NOW_NS - 5_000_000))
+    (record,) = stage.records(Audience.EXPERT)
+    timestamp = clock.rtp_timestamp(NOW_NS - 5_000_000)
+    assert record.rtp_timestamp == timestamp and clock.rtp_timestamp(record.capture_tai_ns) == timestamp
+    assert 0 <= NOW_NS - 5_000_000 - record.capture_tai_ns < 11_112  # one tick of 90 kHz
+    assert record.first_packet_tai_ns == NOW_NS
+    assert record.message[:16] == dicom_rtv.message(b"", timestamp, record.capture_tai_ns, False)
+
+
+def test_an_older_senders_media_clock_offset_is_taken_off_the_capture_time_only():
+    stage = Harness(sdp.MetadataFlow(group="239.1.1.1", port=5006, payload_type=104, mediaclk_offset=5000))
+    stage.send(DYNAMIC, timestamp=(clock.rtp_timestamp(NOW_NS) + 5000) & 0xFFFF_FFFF)
+    (record,) = stage.records(Audience.EXPERT)
+    assert clock.rtp_timestamp(record.capture_tai_ns) == clock.rtp_timestamp(NOW_NS) == (record.rtp_timestamp - 5000) & 0xFFFF_FFFF
+
+
+def test_records_are_numbered(stage):
+    for _ in range(3):
+        stage.send(DYNAMIC)
+    assert [record.number for record in stage.records(Audience.EXPERT)] == [1, 2, 3]
+
+
+def other_instance(static: bool) -> bytes:
+    part = static_part()
+    part.SOPInstanceUID = "1.2.3.99"
+    return dicom_rtv.build_grain(part if static else None, dynamic_part(), instance_uid="1.2.3.99", source_id=bytes(16), flow_id=bytes(16))
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_another_instance_voids_what_was_known(stage, static):
+    for payload in (FULL, DYNAMIC, other_instance(static), other_instance(static)):
+        stage.send(payload)
+    for audience in Audience:
+        assert [bool(record.flags & DISCONTINUITY) for record in stage.records(audience)] == [True, False, True, False]
+    assert stage.count("appliance_metadata_instances_total") == 2
+
+
+def test_another_sender_voids_what_was_known_even_with_the_same_instance(stage):
+    stage.send(FULL)
+    for _ in range(grain.SESSION_PROOF_PACKETS):
+        stage.send(DYNAMIC, ssrc=2)
+    assert [bool(record.flags & DISCONTINUITY) for record in stage.records(Audience.EXPERT)] == [True, True]
+    assert stage.count("appliance_metadata_sessions_total") == 2
+
+
+def test_an_invalid_grain_reaches_nobody_and_is_counted_by_reason(stage):
+    stage.send(FULL[:-1])
+    stage.send(b"\0" * 128 + b"DICM")
+    assert not stage.records(Audience.EXPERT) and not stage.records(Audience.CLASS)
+    assert stage.count("appliance_metadata_grains_malformed_total", reason="truncated") == 1
+    assert stage.count("appliance_metadata_grains_malformed_total", reason="group_length") == 1
+    assert stage.count("appliance_metadata_grains_total") == 0
+
+
+def test_a_static_part_alone_goes_to_experts_only(stage):
+    stage.send(dicom_rtv.build_grain(static_part(), None, instance_uid=static_part().SOPInstanceUID, source_id=bytes(16), flow_id=bytes(16)))
+    assert len(stage.records(Audience.EXPERT)) == 1 and not stage.records(Audience.CLASS)
+
+
+def test_what_passes_is_counted(stage):
+    stage.send(FULL, pieces=2)
+    stage.send(DYNAMIC)
+    assert stage.count("appliance_metadata_grains_total") == 2
+    assert stage.count("appliance_metadata_bytes_total") == len(FULL) + len(DYNAMIC)
+    assert stage.count("appliance_metadata_static_total") == 1
+    assert stage.count("appliance_metadata_packets_total") == 3
+
+
+def test_losses_are_counted(stage):
+    stage.send(DYNAMIC)
+    stage.sequence += 4
+    stage.send(DYNAMIC)
+    stage.sequence -= 1
+    stage.send(DYNAMIC)
+    assert stage.count("appliance_metadata_packets_lost_total") == 4
+    assert stage.count("appliance_metadata_packets_late_total") == 1
+
+
+def test_a_full_ring_drops_its_record_and_the_others_go_on(stage):
+    for _ in range(SLOTS):
+        stage.send(DYNAMIC)
+        stage.records(Audience.CLASS, 0), stage.records(Audience.CLASS, 1), stage.records(Audience.EXPERT, 1)
+    before = stage.count("appliance_frames_dropped_total", reason="no_slot")
+    stage.send(FULL)
+    assert stage.count("appliance_frames_dropped_total", reason="no_slot") == before + 1
+    assert [record.payload for record in stage.records(Audience.CLASS, 0)] == [DYNAMIC]
+    assert [record.payload for record in stage.records(Audience.EXPERT, 1)] == [FULL]
+
+
+def test_counters_go_on_after_a_restart(stage):
+    stage.relay.receive(b"junk", NOW_NS)
+    assert stage.count("appliance_metadata_packets_malformed_total", reason="truncated") == 1
+    again = Harness(segment=stage.segment)
+    again.relay.receive(b"junk", NOW_NS)
+    assert again.count("appliance_metadata_packets_malformed_total", reason="truncated") == 2
+
+
+def test_silence_is_told_after_three_seconds_and_ends_with_a_valid_grain(stage):
+    stale = stage.segment.find("metadata.t", "appliance_metadata_stale")
+    states = []
+    for now_ns, payload in ((0, None), (STALE_NS, None), (STALE_NS + 1, None), (STALE_NS + 2, FULL[:-1]), (STALE_NS + 3, DYNAMIC), (2 * STALE_NS + 4, None)):
+        if payload is not None:
+            stage.send(payload)
+        stage.relay.tick(now_ns)
+        states.append(stale.value)
+    assert states == [0, 0, 1, 1, 0, 1]
+
+
+HARNESS = Harness()
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, len(FULL) - 1), st.integers(0, 255)), min_size=1, max_size=6), st.integers(1, 4))
+def test_whatever_arrives_a_class_gets_no_static_part(changes, pieces):
+    octets = bytearray(FULL)
+    for at, value in changes:
+        octets[at] = value
+    HARNESS.send(bytes(octets), pieces=pieces)
+    experts, students = HARNESS.records(Audience.EXPERT), HARNESS.records(Audience.CLASS)
+    HARNESS.records(Audience.EXPERT, 1), HARNESS.records(Audience.CLASS, 1)
+    for record in students:
+        assert dynamic_only(record.payload) == record.payload and b"Lovelace" not in record.message and record.message[1] == 0
+        assert {element.tag for element in dicom_elements.walk(record.payload, 132) if element.tag > 0x0002_FFFF} == {dicom_rtv.CURRENT_FRAME_GROUPS}
+    assert len(students) <= len(experts)
