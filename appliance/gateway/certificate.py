@@ -39,6 +39,12 @@ def tls_context(server: ServerConfig, log: logging.Logger) -> ssl.SSLContext:
     return _context(certificate, key)
 
 
+def check(server: ServerConfig) -> None:
+    """ConfigurationError if the certificate of the configuration cannot be used. Makes nothing."""
+    if server.certificate and server.certificate_key:
+        _context(server.certificate, server.certificate_key)
+
+
 def _context(certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -39,13 +39,14 @@ def page_of(name: str, body: bytes) -> Page:
 UNBUILT = page_of("unbuilt.html", _UNBUILT.encode())
 
 
-def built(dist: Path = DIST) -> bool:
+def built(dist: Path | None = None) -> bool:
     """Whether there is a viewer to show."""
-    return (dist / "index.html").is_file()
+    return ((dist or DIST) / "index.html").is_file()
 
 
-def read(dist: Path = DIST) -> dict[str, Page]:
+def read(dist: Path | None = None) -> dict[str, Page]:
     """Every page by its path ("/" is index.html); only "/" with a note on how to build when there is no viewer."""
+    dist = dist or DIST
     if not built(dist):
         return {"/": UNBUILT}
     pages = {}

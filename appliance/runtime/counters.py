@@ -127,7 +127,7 @@ class Segment:
             if series.stage == stage and series.metric.kind == GAUGE:
                 self.cells[series.first] = 0
 
-    def find(self, stage: str, name: str, **labels: str) -> Cell:
+    def find(self, stage: str, name: str, /, **labels: str) -> Cell:
         """One cell of any stage; KeyError if the table has no such series."""
         return Cell(self.cells, self._lookup(stage, name, labels).first)
 
@@ -137,7 +137,7 @@ class Segment:
         return [Cell(self.cells, series.first) for series in self.series
                 if series.metric.name == name and wanted <= set(series.labels)]
 
-    def histogram(self, stage: str, name: str, **labels: str) -> Histogram:
+    def histogram(self, stage: str, name: str, /, **labels: str) -> Histogram:
         """One histogram of any stage; KeyError if the table has no such series."""
         return Histogram(self.cells, self._lookup(stage, name, labels))
 

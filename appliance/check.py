@@ -1,0 +1,137 @@
+"""`appliance check`: everything that would keep a configuration from running, found at once and without starting anything.
+
+Reads, binds and lets go; changes nothing. Exit status 2 with every problem named, 0 with one line on what would run.
+"""
+import argparse
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from appliance import status, tokens
+from appliance.config import Config, StreamConfig, join_address, load
+from appliance.errors import ConfigurationError
+from appliance.gateway import certificate, pages
+from appliance.resources import check_memory, listen_tcp
+from appliance.toml_table import is_address
+from appliance.topology import Topology, lay_out
+
+_NETWORK = Path("/sys/class/net")
+_IFF_UP = 1  # Source: netdevice(7)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints what would run; ConfigurationError with every problem."""
+    config = load(options.config)
+    topology = check(config)
+    server = config.server
+    print(f"{config.path}: good. HTTPS on {join_address(server.listen_host, server.listen_port)}, {len(topology.stages)} stages:")
+    for stream in config.streams:
+        flows = topology.flows[stream.name]
+        notes = [note for flow in (flows.video, flows.metadata) if flow for note in flow.notes]
+        print(f"  {stream.name}: {flows.video.format} from {flows.video.group}:{flows.video.port} on {stream.interface}"
+              + (f", metadata from {flows.metadata.group}:{flows.metadata.port}" if flows.metadata else ", no metadata"))
+        for note in notes:
+            print(f"    note: {note}")
+    return 0
+
+
+def check(config: Config) -> Topology:
+    """The topology that would run; ConfigurationError with every problem there is."""
+    problems: list[str] = []
+    topology = None
+    with _noting(problems):
+        topology = lay_out(config)
+    for stream in config.streams:
+        with _noting(problems):
+            check_interface(stream)
+    for check_one in (_check_ports, _check_media_addresses, _check_state_dir, _check_keys, _check_viewer):
+        with _noting(problems):
+            check_one(config)
+    if topology:
+        with _noting(problems):
+            check_memory(topology)
+    if problems or topology is None:
+        raise ConfigurationError.of(problems)
+    return topology
+
+
+@contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        problems += error.problems
+
+
+def check_interface(stream: StreamConfig) -> None:
+    """ConfigurationError if the stream's interface is not there, or is down."""
+    where, name = f'stream "{stream.name}", interface', stream.interface
+    if is_address(name):
+        _check_own_address(where, name)
+        return
+    folder = _NETWORK / name
+    if not folder.exists():
+        found = ", ".join(sorted(path.name for path in _NETWORK.iterdir() if path.is_dir()))
+        raise ConfigurationError(where, f"one of {found}", repr(name), "'ip link' shows what the machine has.")
+    if not int((folder / "flags").read_text(), 16) & _IFF_UP:
+        raise ConfigurationError(where, "an interface that is up", f"{name!r}, which is down", f"Run: ip link set {name} up")
+
+
+def _check_own_address(where: str, address: str) -> None:
+    try:
+        family, _, _, _, place = socket.getaddrinfo(address, 0, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(place)
+    except OSError as error:
+        raise ConfigurationError(where, "an address of this machine", f"{address} ({error.strerror})", "'ip address' shows what the machine has.") from error
+
+
+def _check_ports(config: Config) -> None:
+    if status.health(config) is not None:
+        return  # the appliance runs with this configuration: the ports are in use by itself
+    problems: list[str] = []
+    server = config.server
+    for host, port, key in ((server.listen_host, server.listen_port, "listen"), (server.metrics_host, server.metrics_port, "metrics")):
+        with _noting(problems):
+            listen_tcp(host, port, f"[server] {key}").close()
+    if problems:
+        raise ConfigurationError.of(problems)
+
+
+def _check_media_addresses(config: Config) -> None:
+    problems: list[str] = []
+    for address in config.server.media_addresses:
+        with _noting(problems):
+            _check_own_address("[server] media_addresses", address)
+    if problems:
+        raise ConfigurationError.of(problems)
+
+
+def _check_state_dir(config: Config) -> None:
+    folder = config.server.state_dir
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    remedy = "Create it for the appliance's user, or name another one."
+    if not existing.is_dir():
+        raise ConfigurationError(f"[server] state_dir {folder}", "a folder", f"{existing}, which is a file", remedy)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"[server] state_dir {folder}", "a folder that this user may write to", error.strerror or str(error), remedy) from error
+
+
+def _check_keys(config: Config) -> None:
+    """The keys that are there already; missing ones are made on the first run."""
+    server, key = config.server, config.server.state_dir / "token.key"
+    certificate.check(server)
+    if key.exists():
+        tokens.signing_key(server.state_dir)
+        if key.stat().st_mode & 0o077:
+            raise ConfigurationError(str(key), "a key that only its owner can read", "one that others can read too", f"Run: chmod 600 {key}")
+
+
+def _check_viewer(_: Config) -> None:
+    if not pages.built():
+        raise ConfigurationError("viewer", f"the built viewer in {pages.DIST}", "none", "Run 'make build' in the appliance's folder.")

@@ -1,0 +1,81 @@
+"""`appliance check`: every problem at once, each with its place and what to do, and nothing changed by looking."""
+import argparse
+import socket
+
+import pytest
+
+from appliance import check, config
+from appliance.errors import ConfigurationError
+from appliance.frame import VideoFormat
+from appliance.gateway import pages
+from appliance.protocol import sdp
+from tests.system.theatre import free_ports
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a configuration that could run, whose built viewer is a file of the test's."""
+    https, metrics = free_ports(2)
+    flow = sdp.VideoFlow(format=VideoFormat(64, 36), group="239.1.2.3", port=5004, payload_type=96)
+    (tmp_path / "scope.sdp").write_text(sdp.emit_video(flow))
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "index.html").write_text("")
+    (tmp_path / "appliance.toml").write_text(
+        f'[server]\nlisten = "127.0.0.1:{https}"\nmetrics = "127.0.0.1:{metrics}"\nfanout_workers = 1\n'
+        '[[stream]]\nname = "scope"\ninterface = "lo"\nvideo = "scope.sdp"\n')
+    monkeypatch.setattr(pages, "DIST", tmp_path / "dist")
+    return tmp_path
+
+
+def rewrite(folder, old: str, new: str) -> None:
+    path = folder / "appliance.toml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def problems(folder) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        check.run(argparse.Namespace(config=folder / "appliance.toml"))
+    return caught.value.problems
+
+
+def test_a_good_configuration_is_told_in_a_few_lines(folder, capsys):
+    assert check.run(argparse.Namespace(config=folder / "appliance.toml")) == 0
+    told = capsys.readouterr().out
+    assert "good" in told and "scope: 64x36p50" in told and "239.1.2.3:5004" in told
+    assert sorted(path.name for path in folder.iterdir()) == ["appliance.toml", "dist", "scope.sdp"]
+
+
+def test_everything_wrong_is_told_at_once(folder):
+    rewrite(folder, '"lo"', '"no-such-net"')
+    rewrite(folder, 'fanout_workers = 1', 'media_addresses = ["192.0.2.1"]\nstate_dir = "scope.sdp"\ncertificate = "a.pem"\ncertificate_key = "a.key"')
+    (folder / "scope.sdp").write_text("nonsense")
+    (folder / "dist" / "index.html").unlink()
+    found = problems(folder)
+    for part in ("scope.sdp", "interface: expected one of", "media_addresses", "state_dir", "certificate", "viewer: expected"):
+        assert any(part in problem for problem in found), (part, found)
+    assert len(found) == 6
+
+
+def test_a_port_in_use_is_named(folder):
+    server = config.load(folder / "appliance.toml").server
+    with socket.create_server(("127.0.0.1", server.listen_port)):
+        [problem] = problems(folder)
+    assert "[server] listen" in problem and f"127.0.0.1:{server.listen_port}, which is in use" in problem
+
+
+def test_an_interface_may_be_named_by_its_address(folder):
+    rewrite(folder, '"lo"', '"127.0.0.1"')
+    check.check(config.load(folder / "appliance.toml"))
+    rewrite(folder, 'interface = "127.0.0.1"', 'interface = "192.0.2.1"')
+    assert "an address of this machine" in problems(folder)[0]
+
+
+def test_a_key_that_others_can_read_is_a_problem(folder):
+    (folder / "state").mkdir()
+    key = folder / "state" / "token.key"
+    key.write_text("ab" * 32)
+    key.chmod(0o644)
+    assert problems(folder) == [f"{key}: expected a key that only its owner can read, got one that others can read too. Run: chmod 600 {key}"]
+    key.chmod(0o600)
+    check.check(config.load(folder / "appliance.toml"))

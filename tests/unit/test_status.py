@@ -1,0 +1,84 @@
+"""`appliance status` against the real exporter over real counters."""
+import asyncio
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+
+from appliance import clock, exporter, status
+from appliance.errors import ApplianceError
+from tests.system.theatre import free_ports
+from tests.workbench import Workbench
+
+
+@contextmanager
+def exporting(bench: Workbench):
+    """The exporter's application on its socket, in a thread; gives a configuration with the port."""
+    listener = bench.stage.sockets["metrics"]
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(exporter.application(bench.stage.counters.segment), access_log=None, shutdown_timeout=0)
+    loop.run_until_complete(runner.setup())
+    loop.run_until_complete(web.SockSite(runner, listener.dup()).start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield replace(bench.config, server=replace(bench.config.server, metrics_port=listener.getsockname()[1]))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = Workbench(tmp_path, "exporter")
+    yield bench
+    for inherited in bench.stage.sockets.values():
+        inherited.detach()
+    bench.close()
+
+
+def test_the_summary_tells_rates_losses_viewers_and_stages(bench):
+    counters = bench.resources.counters
+    with exporting(bench) as config:
+        before = status.scrape(config)
+        counters.find("ingest.scope", "appliance_ingest_frames_total").add(100)
+        counters.find("ingest.scope", "appliance_ingest_packets_lost_total").add(3)
+        bench.viewers("class").set(4)
+        bench.viewers("expert.vp8", worker=1).set(2)
+        for stage in ("ingest.scope", "gateway"):
+            counters.find(stage, "appliance_stage_ready").set(1)
+        counters.find("supervisor", "appliance_supervisor_restarts_total", stage="gateway").add(2)
+        reasons = status.health(config)
+        found = status.summary(config, reasons, before, status.scrape(config), 2.0)
+    assert any("convert.scope" in reason for reason in reasons) and not found["healthy"]
+    assert found["streams"] == [{"name": "scope", "title": "Endoscope", "frames_per_second": 50.0, "packets_lost": 3, "frames_dropped": 0,
+                                 "viewers": {"expert": 2, "class": 4}}]
+    stages = {stage["name"]: stage for stage in found["stages"]}
+    assert stages["gateway"] == {"name": "gateway", "ready": True, "cpu_percent": 0, "resident_mib": 0, "restarts": 2}
+    assert not stages["convert.scope"]["ready"]
+    text = status.table(found)
+    assert text.startswith("NOT HEALTHY: ") and "convert.scope" in text and "50.0" in text
+
+
+def test_a_healthy_appliance_has_no_reasons(bench):
+    counters = bench.resources.counters
+    for series in counters.series:
+        if series.metric.name == "appliance_stage_ready":
+            counters.cells[series.first] = 1
+        elif series.metric.name == "appliance_stage_heartbeat_monotonic_seconds":
+            counters.cells[series.first] = clock.monotonic_ns() + 10**11  # however slow the test is
+    with exporting(bench) as config:
+        assert status.health(config) == []
+        samples = status.scrape(config)
+    assert status.table(status.summary(config, [], samples, samples, 1.0)).startswith("healthy\n")
+
+
+def test_where_nothing_runs_there_is_no_health(bench):
+    config = replace(bench.config, server=replace(bench.config.server, metrics_port=free_ports(1)[0]))
+    assert status.health(config) is None
+    with pytest.raises(ApplianceError, match="cannot be read"):
+        status.scrape(config)
