@@ -55,8 +55,8 @@ cdef extern from "pacing.h":
     enum:
         PACING_PAYLOAD_MAX
     struct pacing:
-        int fd
-        uint32_t packet_count, burst_packets, sequence, ssrc
+        int fd, segmented
+        uint32_t packet_count, run_count, burst_packets, sequence, ssrc
         int64_t span_ns, late_ns_max
         uint8_t payload_type
         uint64_t packets_sent, packets_refused, send_calls
@@ -151,10 +151,11 @@ cdef class Pacing:
     def __cinit__(self):
         memset(&self.pacing, 0, sizeof(self.pacing))
 
-    def __init__(self, Scene scene, format, int fd, int64_t span_ns, uint8_t payload_type, uint32_t ssrc, uint32_t sequence):
+    def __init__(self, Scene scene, format, int fd, int64_t span_ns, uint8_t payload_type, uint32_t ssrc, uint32_t sequence,
+                 bint segmented=True):
         assert self.pacing.packet_count == 0 and span_ns > 0 and payload_type < 128
         self.scene = scene
-        self.pacing.fd, self.pacing.span_ns = fd, span_ns
+        self.pacing.fd, self.pacing.segmented, self.pacing.span_ns = fd, segmented, span_ns
         self.pacing.payload_type, self.pacing.ssrc, self.pacing.sequence = payload_type, ssrc, sequence
         if pacing_open(&self.pacing, scene.scene.frame, format.row_bytes, format.height, format.pgroup_bytes) < 0:
             raise MemoryError
@@ -180,6 +181,10 @@ cdef class Pacing:
     @property
     def packets_refused(self):
         return self.pacing.packets_refused
+
+    @property
+    def segmented(self):
+        return bool(self.pacing.segmented)
 
     @property
     def sequence(self):

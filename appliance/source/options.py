@@ -33,6 +33,8 @@ class Plan:
     metadata_port: int
     ttl: int
     sdp_directory: Path | None
+    segmented: bool
+    """Whether the kernel may cut runs of equal packets (UDP_SEGMENT)."""
     stamped: bool
     seconds: float | None
     """None sends until stopped."""
@@ -53,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="endoscope", help="names the flows and their SDP files (default: endoscope)")
     parser.add_argument("--sdp-dir", type=Path, metavar="DIR", help="write NAME.sdp and NAME-metadata.sdp there")
     parser.add_argument("--timestamp-bars", action="store_true", help="burn the time of sending into the top 16 rows, for latency measurements")
+    parser.add_argument("--no-segmentation", action="store_true", help="hand every packet to the kernel by itself: dearer, and on loopback receivers get no runs")
     parser.add_argument("--seconds", type=float, help="end after so many seconds (default: when stopped)")
 
 
@@ -84,7 +87,7 @@ def plan(options: argparse.Namespace) -> Plan:
     if problems:
         raise ConfigurationError.of(problems)
     return Plan(options.name, format, source_address, group, port, metadata_group, metadata_port or 0, options.ttl, options.sdp_dir,
-                options.timestamp_bars, options.seconds)
+                not options.no_segmentation, options.timestamp_bars, options.seconds)
 
 
 def _format(options: argparse.Namespace) -> VideoFormat:

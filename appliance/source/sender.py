@@ -3,13 +3,14 @@
 Called by run(). Frame N of an endless count from the PTP epoch is due at N x frame time (ST 2110-10 section 7.4). A frame whose time
 has passed is left out, never sent late. Retries nothing.
 """
+import errno
 import logging
 import secrets
 from fractions import Fraction
 
 from appliance import clock
 from appliance.protocol import sdp
-from appliance.source import network
+from appliance.source import metadata, network
 from appliance.source.options import Plan
 from appliance.source.scene import Scene
 from cext import source as native
@@ -18,6 +19,8 @@ VIDEO_PAYLOAD_TYPE = 96
 _SECOND_NS = 1_000_000_000
 _ACTIVE_PART = Fraction(9, 10)  # of the frame interval; the rest lets a receiver finish before the next frame
 _LEAD_NS = 20_000_000           # from start to the first frame
+# Nobody listens at a unicast address, a cable is pulled: the video's packets are left behind for the same reasons.
+_PASSING = {errno.ECONNREFUSED, errno.ENOBUFS, errno.EAGAIN, errno.EPERM, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 _STEP_S = 0.2                   # a stop is noticed at least this often, however slow the frame rate
 
 log = logging.getLogger("appliance.source")
@@ -32,7 +35,12 @@ class Sender:
         self._scene = Scene(plan.format, plan.stamped)
         self._socket = network.connected_socket(plan.source_address, plan.group, plan.port, plan.ttl)
         self._video = native.Pacing(self._scene.native, plan.format, self._socket.fileno(), int(_ACTIVE_PART * _SECOND_NS / plan.format.rate),
-                                    VIDEO_PAYLOAD_TYPE, secrets.randbits(32), secrets.randbits(32))
+                                    VIDEO_PAYLOAD_TYPE, secrets.randbits(32), secrets.randbits(32), plan.segmented)
+        self._metadata: metadata.MetadataFlow | None = None
+        if plan.metadata_group is not None:
+            self._metadata = metadata.MetadataFlow(plan)
+            self._metadata_socket = network.connected_socket(plan.source_address, plan.metadata_group, plan.metadata_port, plan.ttl)
+        self._complained = 0
         self._stopping = False
 
     def video_flow(self) -> sdp.VideoFlow:
@@ -44,8 +52,9 @@ class Sender:
     def describe(self) -> str:
         """One line: what goes where."""
         plan, packets = self.plan, self._video.packet_count
-        text = f"{plan.name}: {plan.format} to {plan.group}:{plan.port} from {plan.source_address}, {packets} packets a frame, {round(packets * plan.format.rate)} a second"
-        return text
+        text = (f"{plan.name}: {plan.format} to {plan.group}:{plan.port} from {plan.source_address}, "
+                f"{packets} packets a frame, {round(packets * plan.format.rate)} a second")
+        return text if plan.metadata_group is None else f"{text}; metadata to {plan.metadata_group}:{plan.metadata_port}"
 
     def write_sdp(self) -> None:
         """Writes the SDP files into the plan's directory, if it names one; each appears whole or not at all."""
@@ -53,7 +62,10 @@ class Sender:
         if directory is None:
             return
         directory.mkdir(parents=True, exist_ok=True)
-        for name, text in {self.plan.name: sdp.emit_video(self.video_flow())}.items():
+        files = {self.plan.name: sdp.emit_video(self.video_flow())}
+        if self.plan.metadata_group is not None:
+            files[f"{self.plan.name}-metadata"] = sdp.emit_metadata(metadata.flow(self.plan))
+        for name, text in files.items():
             unfinished = directory / f".{name}.sdp.new"
             unfinished.write_bytes(text.encode())
             unfinished.replace(directory / f"{name}.sdp")
@@ -72,22 +84,39 @@ class Sender:
             if self._left_out(number, due_ns):
                 number = int(clock.tai_ns() * rate / _SECOND_NS) + 1
                 continue
-            self._scene.begin(float((number - first) / rate), number)
+            timestamp = clock.rtp_timestamp(due_ns)
+            pose = self._scene.begin(float((number - first) / rate), number)
+            grain = self._metadata.packets(due_ns, timestamp, number, pose) if self._metadata else []
             if self._wait(due_ns):
-                self._video.send(due_ns - clock.TAI_CORRECTION_NS, clock.rtp_timestamp(due_ns))
+                self._send_grain(grain)
+                self._video.send(due_ns - clock.TAI_CORRECTION_NS, timestamp)
                 self.frames_sent += 1
                 number += 1
+
+    def _send_grain(self, packets: list[bytes]) -> None:
+        """Before the frame's first packet, so that the picture never waits for its metadata."""
+        for packet in packets:
+            try:
+                self._metadata_socket.send(packet)
+            except OSError as error:
+                if error.errno not in _PASSING:
+                    raise
 
     def close(self) -> None:
         """Closes the sockets."""
         self._socket.close()
+        if self._metadata is not None:
+            self._metadata_socket.close()
 
     def _left_out(self, number: int, due_ns: int) -> bool:
         late_ns = clock.tai_ns() - due_ns
-        if late_ns <= self.plan.format.frame_ns // 2:
+        if late_ns <= self.plan.format.frame_ns:
             return False
         self.frames_left_out += 1
-        log.warning("frame left out: its time passed %.1f ms ago; this machine is too busy to send %s", late_ns / 1e6, self.plan.format)
+        if number - self._complained > self.plan.format.rate:
+            self._complained = number
+            log.warning("frames left out: %d so far, this one %.1f ms late; this machine is too busy to send %s",
+                        self.frames_left_out, late_ns / 1e6, self.plan.format)
         return True
 
     def _wait(self, due_ns: int) -> bool:

@@ -26,18 +26,18 @@ def _resized(plane: np.ndarray, rows: int, columns: int) -> np.ndarray:
     for axis, count in ((0, rows), (1, columns)):
         place = np.linspace(0, plane.shape[axis] - 1, count, dtype=np.float32)
         first = np.minimum(place.astype(np.int32), plane.shape[axis] - 2)
-        part = np.expand_dims(place - first, 1 - axis)
+        part = np.expand_dims(place - first.astype(np.float32), 1 - axis)
         plane = np.take(plane, first, axis) * (1 - part) + np.take(plane, first + 1, axis) * part
-    return plane.astype(np.float32)
+    return plane
 
 
 def _smooth_noise(rows: int, columns: int, cell: float, rng: np.random.Generator) -> np.ndarray:
     """Noise in -1..1 without details smaller than `cell` pixels."""
     grid = rng.uniform(-1, 1, (int(rows / cell) + 4, int(columns / cell) + 4)).astype(np.float32)
     for axis, count in ((0, rows), (1, columns)):
-        place = np.arange(count, dtype=np.float32) / cell
+        place = np.arange(count, dtype=np.float32) / np.float32(cell)
         first = place.astype(np.int32)
-        part = np.expand_dims(place - first, 1 - axis)
+        part = np.expand_dims(place - np.floor(place), 1 - axis)
         before, here, after, beyond = (np.take(grid, first + step, axis) for step in range(4))
         # Cubic B-spline weights: smooth slopes, or the highlights would show the grid.
         grid = (before * (1 - part) ** 3 + here * (3 * part**3 - 6 * part**2 + 4)

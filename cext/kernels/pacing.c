@@ -1,11 +1,18 @@
 #include "pacing.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
 enum { RTP_BYTES = 12, EXTENDED_SEQUENCE_BYTES = 2, SRD_BYTES = 6 };
+enum { RUN_PACKETS_MAX = 64, RUN_BYTES_MAX = 65000 };   /* below UDP_MAX_SEGMENTS and an IP packet's 64 KiB */
 static const int64_t SECOND_NS = 1000000000;
 
 /* What one packet carries: `first` octets to the end of a row or short of it, then `second` octets of the next row. */
@@ -13,9 +20,10 @@ struct share { uint32_t first, second; };
 
 static struct share share_of(uint32_t offset, uint32_t row_bytes, uint32_t frame_bytes, uint32_t pgroup_bytes)
 {
-    uint32_t one = PACING_PAYLOAD_MAX - RTP_BYTES - EXTENDED_SEQUENCE_BYTES - SRD_BYTES, two = one - SRD_BYTES;
+    uint32_t one = PACING_PAYLOAD_MAX - RTP_BYTES - EXTENDED_SEQUENCE_BYTES - SRD_BYTES;
     one -= one % pgroup_bytes;
-    two -= two % pgroup_bytes;
+    uint32_t two = one - SRD_BYTES - (one - SRD_BYTES) % pgroup_bytes;
+    /* A packet over two rows is never longer than the full ones before it, so that it can end their run. */
     uint32_t left_in_row = row_bytes - offset % row_bytes, left_in_frame = frame_bytes - offset;
     struct share share = { left_in_row < one ? left_in_row : one, 0 };
     /* A second header only pays when the row ends here with room to spare. */
@@ -57,15 +65,54 @@ static void put_srd(uint8_t *at, uint32_t length, uint32_t row, uint32_t pixel, 
     put16(at + 4, pixel | (continued ? 0x8000 : 0));
 }
 
+union pacing_control {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(sizeof(uint16_t))];
+};
+
+static uint32_t packet_bytes(const struct pacing *pacing, uint32_t packet)
+{
+    return (uint32_t)(pacing->pieces[2 * packet].iov_len + pacing->pieces[2 * packet + 1].iov_len);
+}
+
+/* Joins neighbours of equal size, and one shorter packet after them, into runs; a run stays inside one burst. */
+static void lay_runs(struct pacing *pacing)
+{
+    pacing->run_count = 0;
+    for (uint32_t i = 0; i < pacing->packet_count; i++) {
+        uint32_t size = packet_bytes(pacing, i);
+        struct pacing_run *run = pacing->run_count ? &pacing->runs[pacing->run_count - 1] : NULL;
+        if (run && pacing->segmented && size <= run->size && packet_bytes(pacing, i - 1) == run->size && i % pacing->burst_packets
+            && run->count < RUN_PACKETS_MAX && (run->count + 1) * run->size <= RUN_BYTES_MAX)
+            run->count++;
+        else
+            pacing->runs[pacing->run_count++] = (struct pacing_run){ .first = i, .count = 1, .size = size };
+    }
+    for (uint32_t i = 0; i < pacing->run_count; i++) {
+        const struct pacing_run *run = &pacing->runs[i];
+        struct msghdr *message = &pacing->messages[i].msg_hdr;
+        *message = (struct msghdr){ .msg_iov = pacing->pieces + 2 * run->first, .msg_iovlen = 2 * run->count };
+        if (run->count == 1)
+            continue;
+        union pacing_control *control = &pacing->controls[i];
+        message->msg_control = control;
+        message->msg_controllen = sizeof *control;
+        control->header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(uint16_t)), .cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT };
+        *(uint16_t *)CMSG_DATA(&control->header) = (uint16_t)run->size;
+    }
+}
+
 int pacing_open(struct pacing *pacing, uint8_t *frame, uint32_t row_bytes, uint32_t height, uint32_t pgroup_bytes)
 {
     uint32_t count = pacing_packets(row_bytes, height, pgroup_bytes), frame_bytes = row_bytes * height, offset = 0;
     pacing->packet_count = count;
+    pacing->runs = calloc(count, sizeof *pacing->runs);
     pacing->messages = calloc(count, sizeof *pacing->messages);
+    pacing->controls = calloc(count, sizeof *pacing->controls);
     pacing->pieces = calloc(2 * (size_t)count, sizeof *pacing->pieces);
     pacing->headers = calloc(count, sizeof *pacing->headers);
     pacing->rows_needed = calloc(count, sizeof *pacing->rows_needed);
-    if (!pacing->messages || !pacing->pieces || !pacing->headers || !pacing->rows_needed)
+    if (!pacing->runs || !pacing->messages || !pacing->controls || !pacing->pieces || !pacing->headers || !pacing->rows_needed)
         return -1;
     for (uint32_t i = 0; i < count; i++) {
         struct share share = share_of(offset, row_bytes, frame_bytes, pgroup_bytes);
@@ -77,27 +124,24 @@ int pacing_open(struct pacing *pacing, uint8_t *frame, uint32_t row_bytes, uint3
         struct iovec *piece = pacing->pieces + 2 * i;
         piece[0] = (struct iovec){ pacing->headers[i], RTP_BYTES + EXTENDED_SEQUENCE_BYTES + SRD_BYTES * (share.second ? 2 : 1) };
         piece[1] = (struct iovec){ frame + offset, share.first + share.second };   /* rows touch, so two shares are one piece */
-        pacing->messages[i].msg_hdr.msg_iov = piece;
-        pacing->messages[i].msg_hdr.msg_iovlen = 2;
         pacing->rows_needed[i] = row + (share.second ? 2 : 1);
         offset += share.first + share.second;
     }
     int64_t bursts = (pacing->span_ns + PACING_BURST_NS - 1) / PACING_BURST_NS;
     pacing->burst_packets = (uint32_t)((count + bursts - 1) / bursts);
+    lay_runs(pacing);
     return 0;
 }
 
 void pacing_close(struct pacing *pacing)
 {
+    free(pacing->runs);
     free(pacing->messages);
+    free(pacing->controls);
     free(pacing->pieces);
     free(pacing->headers);
     free(pacing->rows_needed);
-    pacing->messages = NULL;
-    pacing->pieces = NULL;
-    pacing->headers = NULL;
-    pacing->rows_needed = NULL;
-    pacing->packet_count = 0;
+    *pacing = (struct pacing){ .fd = -1 };
 }
 
 int pacing_wait(int64_t clock_ns)
@@ -128,21 +172,39 @@ static void number_packets(struct pacing *pacing, uint32_t rtp_timestamp)
     }
 }
 
-/* Packets the kernel refuses are counted and left behind: a sender that waited would be late for the rest of the frame. */
-static int send_burst(struct pacing *pacing, uint32_t first, uint32_t end)
+/* Errors that pass: nobody listens at a unicast address, a full queue, a cable pulled, a firewall. */
+static int passes(int error)
+{
+    return error == ECONNREFUSED || error == ENOBUFS || error == EAGAIN || error == EPERM || error == ENETUNREACH
+        || error == EHOSTUNREACH || error == ENETDOWN;
+}
+
+/* Sends the packets [first, end); what the kernel refuses is counted and left behind, or the rest of the frame would be late. */
+static int send_burst(struct pacing *pacing, uint32_t first, uint32_t end, uint32_t *next_run)
 {
     while (first < end) {
-        int sent = sendmmsg(pacing->fd, pacing->messages + first, end - first, 0);
+        uint32_t stop = *next_run;
+        while (stop < pacing->run_count && pacing->runs[stop].first < end)
+            stop++;
+        int sent = sendmmsg(pacing->fd, pacing->messages + *next_run, stop - *next_run, 0);
         pacing->send_calls++;
-        if (sent > 0) {
-            pacing->packets_sent += (uint32_t)sent;
-            first += (uint32_t)sent;
-        } else if (errno == ECONNREFUSED || errno == ENOBUFS || errno == EAGAIN || errno == EPERM
-                   || errno == ENETUNREACH || errno == EHOSTUNREACH || errno == ENETDOWN) {
-            pacing->packets_refused++;   /* nobody listens at a unicast address, a full queue, a cable pulled: all of them pass */
-            first++;
-        } else if (errno != EINTR) {
-            return errno;
+        int error = sent < 0 ? errno : 0;
+        if (error && pacing->segmented && !passes(error) && error != EINTR) {
+            /* No checksum offload, or a route too narrow for a run: packet by packet works everywhere. A run is then one packet. */
+            pacing->segmented = 0;
+            lay_runs(pacing);
+            *next_run = first;
+            continue;
+        }
+        if (error && !passes(error) && error != EINTR)
+            return error;
+        for (int i = 0; i < sent; i++, (*next_run)++) {
+            pacing->packets_sent += pacing->runs[*next_run].count;
+            first += pacing->runs[*next_run].count;
+        }
+        if (error && error != EINTR) {
+            pacing->packets_refused += pacing->runs[*next_run].count;
+            first += pacing->runs[(*next_run)++].count;
         }
     }
     return 0;
@@ -150,6 +212,7 @@ static int send_burst(struct pacing *pacing, uint32_t first, uint32_t end)
 
 int pacing_send(struct pacing *pacing, int64_t clock_ns, uint32_t rtp_timestamp, pacing_prepare *prepare, void *context)
 {
+    uint32_t next_run = 0;
     number_packets(pacing, rtp_timestamp);
     for (uint32_t first = 0; first < pacing->packet_count; first += pacing->burst_packets) {
         uint32_t end = first + pacing->burst_packets < pacing->packet_count ? first + pacing->burst_packets : pacing->packet_count;
@@ -158,7 +221,7 @@ int pacing_send(struct pacing *pacing, int64_t clock_ns, uint32_t rtp_timestamp,
             continue;
         note_lateness(pacing, due_ns);
         prepare(context, pacing->rows_needed[end - 1]);
-        int error = send_burst(pacing, first, end);
+        int error = send_burst(pacing, first, end, &next_run);
         if (error)
             return error;
     }

@@ -18,14 +18,22 @@ enum {
 /* Makes the first `rows` rows of the frame ready to be sent. */
 typedef void pacing_prepare(void *context, uint32_t rows);
 
+/* Packets that leave in one message: equal in size but for a shorter last one, as UDP_SEGMENT wants them. */
+struct pacing_run {
+    uint32_t first, count, size;     /* packets; octets of each UDP payload but the last */
+};
+
 struct pacing {
     int fd;                          /* connected UDP socket, blocking */
-    uint32_t packet_count, burst_packets;
+    int segmented;                   /* the kernel cuts runs into packets; cleared when it, or the network card, will not */
+    uint32_t packet_count, run_count, burst_packets;
     int64_t span_ns;                 /* from the first burst to the end of the last one's share */
     uint32_t sequence;               /* 32-bit extended sequence number of the next packet */
     uint8_t payload_type;
     uint32_t ssrc;
-    struct mmsghdr *messages;
+    struct pacing_run *runs;
+    struct mmsghdr *messages;        /* one a run when segmented, else one a packet */
+    union pacing_control *controls;  /* one a run: UDP_SEGMENT */
     struct iovec *pieces;            /* two a packet: header, samples */
     uint8_t (*headers)[PACING_HEADER_MAX];
     uint32_t *rows_needed;           /* rows that must be ready before packet i leaves */
