@@ -25,5 +25,5 @@ class Converter:
     def convert(self, raw: Buffer, planar: Buffer) -> None:
         """Reads `raw` (uint8, at least raw_bytes), writes `planar` (uint8, at least planar_bytes); they must not overlap.
 
-        Without the GIL. Measured: 0.15 ms for 1280x720 at 10 bit from cold memory, avx512 and avx2 alike; scalar 1.5 ms. ValueError if a buffer is too short.
+        Without the GIL. Measured: 1280x720 at 10 bit from memory, not from cache: avx512 0.15 ms, avx2 0.16 ms, scalar 1.5 ms (2026-11-22). ValueError if a buffer is too short.
         """

@@ -2,6 +2,8 @@
 
 Started by the supervisor, one process a rendition. Invariant: while nobody watches nothing is leased and nothing encoded.
 """
+import logging
+
 import av
 
 from appliance import clock
@@ -49,8 +51,10 @@ class Encoding:
     def _choose(self, stage: Stage) -> Encoder:
         codec = Codec.VP8 if self._rendition.endswith(Codec.VP8.value) else Codec.H264
         choice = choose(codec, stage.config.encoder.h264, self._settings)
-        stage.log.info("encoding %dx%d at %g frames/s, %d kbit/s by %s", self._settings.planar.width, self._settings.coded_height,
-                       float(self._settings.rate), self._settings.bitrate_bps // 1000, choice)
+        # Where a person named an encoder, another one is worth a warning; in automatic choice it is the usual case.
+        level = logging.WARNING if stage.config.encoder.h264 in choice.refusals else logging.INFO
+        stage.log.log(level, "encoding %dx%d at %g frames/s, %d kbit/s by %s", self._settings.planar.width, self._settings.coded_height,
+                      float(self._settings.rate), self._settings.bitrate_bps // 1000, choice)
         self._counted.chosen(choice.encoder.name)
         return choice.encoder
 

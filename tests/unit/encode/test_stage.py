@@ -239,6 +239,19 @@ def test_the_choice_is_one_line_in_the_log(tmp_path, caplog):
         bench.close()
 
 
+def test_a_named_encoder_that_does_not_work_here_is_a_warning_and_software_takes_over(tmp_path, caplog):
+    bench = make_bench(tmp_path, encoder='h264 = "h264_v4l2m2m"')
+    try:
+        encode_stage.Encoding(bench.stage)
+        if bench.value("appliance_encode_encoder_info", encoder="h264_v4l2m2m"):
+            return  # this machine has such hardware
+        (record,) = caplog.records
+        assert record.levelname == "WARNING" and "refused: h264_v4l2m2m: " in record.getMessage()
+        assert bench.value("appliance_encode_encoder_info", encoder="libx264") == 1
+    finally:
+        bench.close()
+
+
 def test_settings_follow_the_configuration_and_the_sdp(tmp_path):
     bench = Workbench(tmp_path, "encode.scope.class", VideoFormat(64, 36, colorimetry="BT2020", range="FULL"), 1,
                       'bitrate_kbps = 3000\npreset = "veryfast"\nh264_profile = "high"\nthreads = 2')
