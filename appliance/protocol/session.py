@@ -110,7 +110,8 @@ class Media(Section):
         value, line = chosen[0]
         found: dict[str, str] = {}
         # Flags are split at blanks as well: some senders write `interlace segmented` without the semicolon.
-        for word in re.sub(r"\s*=\s*", "=", value.partition(" ")[2]).replace(";", " ").split():
+        spaced = " ".join(value.partition(" ")[2].replace(";", " ").split())
+        for word in re.sub(" ?= ?", "=", spaced).split(" "):
             name, _, text = word.partition("=")
             found.setdefault(name.lower(), text.strip('"'))
         return found, line

@@ -47,6 +47,7 @@ def test_mutated_files_are_read_or_refused(text):
 @given(st.text(max_size=200) | st.lists(st.sampled_from(WORDS), max_size=40).map("".join))
 @example("a=rtpmap\nm=video 1 RTP/AVP 96")
 @example("m=video ² RTP/AVP 96\n")
+@example("m=video 1 RTP/AVP 96\nc=IN IP4 1.2.3.4\na=rtpmap:96 raw/90000\na=fmtp:96 x" + " " * 60_000 + "y")
 def test_any_text_is_read_or_refused(text):
     read(text)
 
