@@ -23,7 +23,8 @@ export function readDetails(dataset: Dataset, today: string): Details {
     patientName: personName(dataset.text("0010,0010")) || "No name given",
     patient: lines([
       ["Patient ID", text("0010,0020")],
-      ["Born", [date(born), age === "" ? "" : `(${age})`].filter((part) => part !== "").join(" ")],
+      ["Born", date(born)],
+      ["Age", age],
       ["Sex", sex(dataset.text("0010,0040"))],
       ["Allergies", text("0010,2110")],
     ]),

@@ -8,6 +8,8 @@ export interface ApplianceViewer {
   /** "expert", "student", or "" while unknown. */
   readonly role: string;
   readonly stream: string;
+  /** WHEP sessions that have shown a picture; grows when the viewer had to connect again. */
+  readonly sessions: number;
   /** Frames presented, by callbacks; those joined with their own record; those replaced on screen before a record came. */
   readonly frames: number;
   readonly joined: number;
@@ -51,6 +53,7 @@ export function exposeHook(page: Watched): void {
     get state() { return page.watch?.player.phase ?? "idle"; },
     get role() { return page.role; },
     get stream() { return page.stream; },
+    get sessions() { return page.watch?.player.sessions ?? 0; },
     get frames() { return page.watch?.frames ?? 0; },
     get joined() { return page.watch?.joined ?? 0; },
     get unjoined() { return page.watch?.unjoined ?? 0; },

@@ -172,12 +172,12 @@ class Page implements Watched {
     if (watch === null || peer === null) return;
     this.signal = (await readSignal(peer).catch(() => null)) ?? this.signal;
     const { videoWidth, videoHeight } = watch.player.video;
-    const unmarked = watch.frames === 0 ? "" : `${watch.unjoined} of ${watch.frames}`;
+    const unmatched = watch.frames === 0 ? "" : `${watch.unjoined} of ${watch.frames} frames`;
     this.panel.writeConnection([
       { label: "Picture", value: videoWidth > 0 ? `${videoWidth} × ${videoHeight}` : "" },
       { label: "Codec", value: this.signal?.codec ?? "" },
-      { label: "Packets lost", value: this.signal === null ? "" : `${this.signal.packetsLost} of ${this.signal.packetsReceived + this.signal.packetsLost}` },
-      { label: "Frames without metadata", value: unmarked },
+      { label: "Lost", value: this.signal === null ? "" : `${this.signal.packetsLost} of ${this.signal.packetsReceived + this.signal.packetsLost} packets` },
+      { label: "Unmatched", value: unmatched },
       { label: "Marker", value: watch.joinable ? "" : "not possible in this browser" },
     ].filter((line) => line.value !== ""));
   }

@@ -29,6 +29,8 @@ const FRAMELESS_MS = 1_500;
 const UNCONNECTED_MS = 8_000;
 /** While the source is away a new session is hardly needed; try one now and then in case the old one is broken. */
 const AWAY_RETRY_MS = 5_000;
+/** When a stall ends, the old session and its candidate often paint together: the old one gets this long to keep the viewer. */
+const PREFERENCE_MS = 80;
 /** A picture that lasted this long earns a fresh start of the back-off. */
 const STEADY_MS = 5_000;
 
@@ -36,7 +38,7 @@ const STEADY_MS = 5_000;
 interface Take {
   session: WhepSession;
   video: HTMLVideoElement;
-  frames: number;
+  firstFrameAt: number | null;
   startedAt: number;
 }
 
@@ -44,6 +46,8 @@ export class Player {
   phase: Phase = "connecting";
   firstFrameAt: number | null = null;
   postedAt: number | null = null;
+  /** Sessions that have shown a picture. */
+  sessions = 0;
   private current: Take | null = null;
   private candidate: Take | null = null;
   private nextAttemptAt: number | null = null;
@@ -116,7 +120,7 @@ export class Player {
       message: (octets) => this.events.message(octets),
       lost: () => this.lost(take),
     });
-    const take: Take = { session, video, frames: 0, startedAt: performance.now() };
+    const take: Take = { session, video, firstFrameAt: null, startedAt: performance.now() };
     return take;
   }
 
@@ -130,9 +134,12 @@ export class Player {
 
   private presented(take: Take, metadata: VideoFrameCallbackMetadata): void {
     const now = performance.now();
-    take.frames += 1;
+    take.firstFrameAt ??= now;
     this.firstFrameAt ??= now;
-    if (take === this.candidate) this.promote(take);
+    if (take === this.candidate) {
+      if (this.current?.session.connected === true && now - take.firstFrameAt < PREFERENCE_MS) return;
+      this.promote(take);
+    }
     // The picture came back by itself, so the candidate is not needed.
     else if (this.candidate !== null) this.abandonCandidate();
     this.stall.frame(now);
@@ -148,6 +155,7 @@ export class Player {
     const before = this.current;
     this.current = take;
     this.candidate = null;
+    this.sessions += 1;
     for (const video of this.videos) video.classList.toggle("shown", video === take.video);
     if (before !== null) this.drop(before);
   }

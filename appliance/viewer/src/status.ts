@@ -38,7 +38,7 @@ export class Status {
   measure(latency: Latency | null, framesPerSecond: number, live: boolean): void {
     write(this.latency, latency === null || !live ? "–" : `${Math.round(latency.ms)}`);
     write(this.latencyFrom, latency?.from === "network" ? "in this browser" : "from camera clock");
-    this.latencyGroup.dataset["tone"] = latency === null || !live ? "none" : latency.ms <= GOOD_MS ? "good" : latency.ms <= FAIR_MS ? "warn" : "bad";
+    this.latencyGroup.dataset["tone"] = latency === null || !live || latency.from === "network" ? "none" : latency.ms <= GOOD_MS ? "good" : latency.ms <= FAIR_MS ? "warn" : "bad";
     write(this.rate, live && framesPerSecond > 0 ? framesPerSecond.toFixed(0) : "–");
   }
 }

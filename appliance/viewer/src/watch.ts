@@ -10,6 +10,7 @@ import type { Measure } from "./measure.ts";
 import { MalformedMessage, readMessage } from "./message.ts";
 import { Pace } from "./pace.ts";
 import { type Phase, Player } from "./player.ts";
+import { rtpTimestampOnScreen } from "./presented.ts";
 import { Recent } from "./recent.ts";
 import type { Endpoint } from "./whep.ts";
 
@@ -86,8 +87,8 @@ export class Watch {
     this.pace.frame(metadata, at);
     if (this.unmatched !== null) this.unjoined += 1;
     this.unmatched = null;
-    this.measure?.stamp(video);
-    const rtpTimestamp = metadata.rtpTimestamp ?? null;
+    this.measure?.frame(video, at);
+    const rtpTimestamp = rtpTimestampOnScreen(video, metadata);
     this.lastFrame = { rtpTimestamp, presentedFrames: metadata.presentedFrames };
     if (rtpTimestamp === null) {
       this.unjoined += 1;
@@ -151,7 +152,7 @@ export class Watch {
     this.marker.show(x, y, record.instrument?.name ?? "", videoWidth, videoHeight);
     this.markerPosition = { x, y, rtpTimestamp: frame.rtpTimestamp };
     frame.sample.marker = this.markerPosition;
-    this.measure?.bead(frame.video, this.markerPosition, frame.rtpTimestamp);
+    void this.measure?.bead(this.markerPosition, frame.rtpTimestamp);
   }
 
   private leaveUnmarked(): void {

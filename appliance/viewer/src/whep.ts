@@ -63,6 +63,10 @@ export class WhepSession {
     this.peer.onconnectionstatechange = () => this.followConnection();
   }
 
+  get connected(): boolean {
+    return this.peer.connectionState === "connected";
+  }
+
   /** Posts the offer and applies the answer. Raises WhepError. */
   async open(): Promise<void> {
     await this.peer.setLocalDescription();

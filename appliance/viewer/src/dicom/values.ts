@@ -73,11 +73,11 @@ function counted(count: number, unit: string): string {
   return `${count} ${unit}${count === 1 ? "" : "s"}`;
 }
 
-/** Wall-clock time of day in the viewer's own time zone, "14:32:05.120". */
+/** Wall-clock time of day in the viewer's own time zone to the tenth of a second, "14:32:05.1". */
 export function timeOfDay(utcMs: number): string {
   const moment = new Date(utcMs);
   const two = (value: number) => String(value).padStart(2, "0");
-  return `${two(moment.getHours())}:${two(moment.getMinutes())}:${two(moment.getSeconds())}.${String(moment.getMilliseconds()).padStart(3, "0")}`;
+  return `${two(moment.getHours())}:${two(moment.getMinutes())}:${two(moment.getSeconds())}.${Math.floor(moment.getMilliseconds() / 100)}`;
 }
 
 /** Today as a DA value, in the viewer's own time zone. */
