@@ -66,7 +66,8 @@ def _device(case: Dataset, rate: Fraction) -> None:
 
 def _picture(case: Dataset, depth: int) -> None:
     case.InstanceNumber, case.PatientOrientation = 1, None
-    case.SamplesPerPixel, case.PhotometricInterpretation, case.PlanarConfiguration = 3, "YBR_PARTIAL_422", 0
+    # Source: PS3.5 8.2.13 maps YCbCr-4:2:2 to this interpretation.
+    case.SamplesPerPixel, case.PhotometricInterpretation, case.PlanarConfiguration = 3, "YBR_FULL_422", 0
     case.BitsAllocated, case.BitsStored, case.HighBit = (8 if depth == 8 else 16), depth, depth - 1
     case.PixelRepresentation, case.LossyImageCompression = 0, "00"
     case.BurnedInAnnotation = "NO"

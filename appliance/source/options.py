@@ -70,7 +70,7 @@ def plan(options: argparse.Namespace) -> Plan:
             problems.extend(error.problems)
             return None
 
-    format = checked(_format, options)
+    size, depth, rate = checked(_size, options.size), checked(_depth, options.depth), checked(_rate, options.rate)
     source_address = checked(interface_address, options.interface)
     group = checked(_group, "--group", options.group)
     port = checked(_port, "--port", options.port)
@@ -80,28 +80,32 @@ def plan(options: argparse.Namespace) -> Plan:
         metadata_port = checked(_port, "--metadata-port", options.metadata_port or (port or 0) + _VIDEO_PORTS_APART) if port else 0
     for check in (_name, _ttl, _seconds, _directory):
         checked(check, options)
-    if options.timestamp_bars and format:
-        checked(_room_for_stamp, format)
+    if options.timestamp_bars and size:
+        checked(_room_for_stamp, size[0])
     if (metadata_group, metadata_port) == (group, port) and not problems:
         problems.append(str(ConfigurationError("--metadata-group, --metadata-port", "a destination of its own", "the video's")))
     if problems:
         raise ConfigurationError.of(problems)
-    return Plan(options.name, format, source_address, group, port, metadata_group, metadata_port or 0, options.ttl, options.sdp_dir,
+    return Plan(options.name, VideoFormat(*size, depth=depth, rate=rate), source_address, group, port, metadata_group, metadata_port or 0, options.ttl, options.sdp_dir,
                 not options.no_segmentation, options.timestamp_bars, options.seconds)
 
 
-def _format(options: argparse.Namespace) -> VideoFormat:
-    size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", options.size)
+def _size(text: str) -> tuple[int, int]:
+    size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if size is None:
-        raise ConfigurationError("--size", "WIDTHxHEIGHT such as 1280x720", options.size)
+        raise ConfigurationError("--size", "WIDTHxHEIGHT such as 1280x720", text)
     width, height = int(size[1]), int(size[2])
     if width % 2:
-        raise ConfigurationError("--size", "an even width (4:2:2 pgroups cover two pixels)", options.size, f"Use {width + 1}x{height}.")
+        raise ConfigurationError("--size", "an even width (4:2:2 pgroups cover two pixels)", text, f"Use {width + 1}x{height}.")
     if not (_SIDE_MIN <= width <= _WIDTH_MAX and _SIDE_MIN <= height <= _HEIGHT_MAX):
-        raise ConfigurationError("--size", f"{_SIDE_MIN}x{_SIDE_MIN} to {_WIDTH_MAX}x{_HEIGHT_MAX}", options.size)
-    if options.depth not in _DEPTHS:
-        raise ConfigurationError("--depth", "8 or 10 bits a sample", str(options.depth))
-    return VideoFormat(width, height, depth=options.depth, rate=_rate(options.rate))
+        raise ConfigurationError("--size", f"{_SIDE_MIN}x{_SIDE_MIN} to {_WIDTH_MAX}x{_HEIGHT_MAX}", text)
+    return width, height
+
+
+def _depth(depth: int) -> int:
+    if depth not in _DEPTHS:
+        raise ConfigurationError("--depth", "8 or 10 bits a sample", str(depth))
+    return depth
 
 
 def _rate(text: str) -> Fraction:
@@ -156,7 +160,7 @@ def _directory(options: argparse.Namespace) -> None:
         raise ConfigurationError("--sdp-dir", "a directory", str(options.sdp_dir), "It is a file.")
 
 
-def _room_for_stamp(format: VideoFormat) -> None:
-    width = native.STAMP_CELLS * native.STAMP_CELL_PIXELS
-    if format.width < width:
-        raise ConfigurationError("--timestamp-bars", f"a raster of at least {width} columns", f"{format.width}", "Leave the bars out, or send a larger --size.")
+def _room_for_stamp(width: int) -> None:
+    needed = native.STAMP_CELLS * native.STAMP_CELL_PIXELS
+    if width < needed:
+        raise ConfigurationError("--timestamp-bars", f"a raster of at least {needed} columns", str(width), "Leave the bars out, or send a larger --size.")

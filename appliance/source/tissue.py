@@ -9,6 +9,8 @@ from appliance.source.colour import halved, samples
 
 _RENDER_WIDTH_MAX = 1400  # wider textures are scaled up: the eye sees no difference in soft tissue and the start stays short
 
+_VESSEL_GENERATIONS, _VESSEL_BRANCHES_MAX = 4, 64
+
 
 def texture(width: int, height: int, seed: int = 7) -> list[np.ndarray]:
     """Y (height x width), Cb and Cr (height x width / 2), int16, 14-bit narrow range."""
@@ -64,41 +66,51 @@ def _blurred(plane: np.ndarray, radius: int) -> np.ndarray:
     return plane
 
 
-def _stroke(canvas: np.ndarray, x: float, y: float, radius: float, strength: float) -> None:
-    reach = int(radius * 2) + 2
-    left, top = int(x) - reach, int(y) - reach
-    right, bottom = left + 2 * reach + 1, top + 2 * reach + 1
-    if left < 0 or top < 0 or right > canvas.shape[1] or bottom > canvas.shape[0]:
-        return
-    across = np.arange(left, right, dtype=np.float32) - x
-    down = np.arange(top, bottom, dtype=np.float32)[:, None] - y
-    spot = strength * np.exp(-((across**2 + down**2) / (radius * radius)) ** 2)
-    np.maximum(canvas[top:bottom, left:right], spot, out=canvas[top:bottom, left:right])
+def _dotted(rows: int, columns: int, dots: np.ndarray) -> np.ndarray:
+    """Soft dots (n, 4: x, y, radius, strength) on a plane of zeros; where dots overlap the stronger one counts."""
+    canvas = np.zeros(rows * columns, np.float32)
+    reaches = dots[:, 2].astype(int) * 2 + 2
+    for reach in np.unique(reaches):
+        x, y, radius, strength = dots[reaches == reach].T[..., None, None]
+        side = np.arange(-reach, reach + 1)
+        column, row = np.floor(x).astype(int) + side, np.floor(y).astype(int) + side[:, None]
+        spot = strength * np.exp(-(((column - x) ** 2 + (row - y) ** 2) / radius**2) ** 2)
+        inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
+        np.maximum.at(canvas, (row * columns + column)[inside], spot[inside].astype(np.float32))
+    return canvas.reshape(rows, columns)
 
 
 def _vessels(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
-    """0..1: branching vessels, thick ones first; each branch wanders, thins and splits."""
-    canvas = np.zeros((rows, columns), np.float32)
+    """0..1: branching vessels; all of one generation grow together, step by step."""
     unit = columns / 1400
-    branches = []
-    for _ in range(7):
-        edge = rng.uniform(0, 2 * np.pi)
-        start = (columns * (0.5 + 0.55 * np.cos(edge)), rows * (0.5 + 0.6 * np.sin(edge)))
-        branches.append((*start, edge + np.pi + rng.uniform(-0.5, 0.5), rng.uniform(4.5, 7.0) * unit, 0))
-    while branches:
-        x, y, heading, radius, generation = branches.pop()
-        steps = int(rng.uniform(60, 150) / (1 + 0.35 * generation))
-        drift = 0.0
-        for _ in range(steps):
-            drift = 0.85 * drift + rng.normal(0, 0.05)
-            heading += drift
-            stride = max(1.0, radius * 0.7)
-            x, y, radius = x + np.cos(heading) * stride * 2, y + np.sin(heading) * stride * 2, radius * 0.9955
-            _stroke(canvas, x, y, radius, 0.55 + 0.12 * min(radius / unit, 4))
-            if radius > 1.3 * unit and rng.random() < 0.035 and generation < 5 and len(branches) < 60:
-                side = rng.choice((-1, 1)) * rng.uniform(0.5, 1.0)
-                branches.append((x, y, heading + side, radius * rng.uniform(0.45, 0.75), generation + 1))
-    return np.clip(canvas, 0, 1)
+    edge = 2 * np.pi * (np.arange(8) + rng.uniform(0, 0.6, 8)) / 8
+    roots = np.stack([columns * (0.5 + 0.48 * np.cos(edge)), rows * (0.5 + 0.48 * np.sin(edge)),
+                      edge + np.pi + rng.uniform(-0.6, 0.6, 8), rng.uniform(3.6, 5.6, 8) * unit], axis=1)
+    dots = []
+    for generation in range(_VESSEL_GENERATIONS):
+        grown, roots = _grown(roots, generation, unit, rng)
+        dots.append(grown)
+    return _dotted(rows, columns, np.concatenate(dots))
+
+
+def _grown(roots: np.ndarray, generation: int, unit: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Dots along vessels from `roots` (n, 4: x, y, course, radius), and the roots of their branches."""
+    x, y, course, radius = roots.T.copy()
+    length = rng.uniform(260, 560, x.size) * unit / (1 + 0.5 * generation)
+    heading, turn, gone = course.copy(), np.zeros_like(x), np.zeros_like(x)
+    dots, branches = [], [np.empty((0, 4))]
+    while (growing := (gone < length) & (radius > 0.6 * unit)).any():
+        stride = np.where(growing, np.maximum(1.0, radius * 0.5), 0)
+        turn = 0.92 * turn + rng.normal(0, 0.018, x.size)
+        heading += turn + 0.03 * (course - heading)  # it wanders, but keeps its course
+        x, y, gone = x + np.cos(heading) * stride, y + np.sin(heading) * stride, gone + stride
+        radius *= 1 - 0.0011 * stride / unit
+        strength = np.minimum(0.85, 0.40 + 0.10 * radius / unit) * np.clip((length - gone) / (40 * unit), 0, 1)
+        dots.append(np.stack([x, y, radius, strength], axis=1)[growing])
+        splits = growing & (gone > 12 * unit) & (rng.random(x.size) < 0.011 * stride / unit)
+        side = rng.choice((-1, 1), x.size) * rng.uniform(0.45, 0.95, x.size)
+        branches.append(np.stack([x, y, heading + side, radius * rng.uniform(0.45, 0.75, x.size)], axis=1)[splits])
+    return np.concatenate(dots), np.concatenate(branches)[:_VESSEL_BRANCHES_MAX]
 
 
 def _heights(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
@@ -115,24 +127,24 @@ def _heights(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
 def _shaded(columns: int, rows: int, rng: np.random.Generator) -> list[np.ndarray]:
     unit = columns / 1400
     vessels = _vessels(rows, columns, rng)
-    relief = _blurred(_heights(rows, columns, rng) + 2.2 * vessels, max(1, round(1.5 * unit)))
+    relief = _blurred(_heights(rows, columns, rng) + 0.9 * vessels, max(1, round(2.5 * unit)))
     slope_y, slope_x = (slope / unit for slope in np.gradient(relief))
     length = np.sqrt(slope_x**2 + slope_y**2 + 1)
     # The light sits beside the lens: it shines along the view, a little from the upper left.
     facing = np.clip((-0.22 * -slope_x - 0.30 * -slope_y + 0.93) / length, 0, 1)
     mirror = np.clip((-0.10 * -slope_x - 0.16 * -slope_y + 0.985) / length, 0, 1)
-    wet = np.clip(_fractal(rows, columns, 60 * unit, 3, rng) * 1.6 + 0.55, 0, 1)
-    shine = wet * (0.75 * mirror**420 + 0.16 * mirror**60)
+    wet = np.clip(_fractal(rows, columns, 60 * unit, 3, rng) * 1.8 + 0.30, 0, 1)
+    shine = wet * (0.85 * mirror**900 + 0.14 * mirror**50)
     blood = np.clip(_fractal(rows, columns, 240 * unit, 4, rng) * 0.9 + 0.45, 0, 1)
     fat = np.clip(_fractal(rows, columns, 300 * unit, 3, rng) * 2.4 - 0.75, 0, 1)
     hollow = np.clip((_blurred(relief, max(2, round(45 * unit))) - relief) / 16, 0, 1)
 
     tone = facing**1.6 * (1 - 0.55 * hollow) * (0.97 + 0.05 * _fractal(rows, columns, 7 * unit, 2, rng))
-    bruise = np.clip(vessels * 1.05, 0, 1)
+    vein_cover = _blurred(vessels, 1)
     picture = []
     for pink, red, yellow, vein, light in ((0.86, 0.74, 0.88, 0.50, 1.0), (0.50, 0.27, 0.68, 0.08, 0.95), (0.45, 0.24, 0.42, 0.12, 0.90)):
         base = pink + (red - pink) * blood
         base = base + (yellow - base) * 0.75 * fat
-        base = base + (vein - base) * 0.80 * bruise
+        base = base + (vein - base) * 0.85 * vein_cover
         picture.append(np.clip(base * tone + light * shine, 0, 1).astype(np.float32))
     return picture
