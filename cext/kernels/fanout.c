@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 #define NOBODY (-1)
 #define GENERATION_SHIFT 16 /* id = generation << 16 | place: an id that was removed never means another viewer */
@@ -29,13 +30,6 @@ struct fanout {
     uint32_t first_place;         /* where the next unit begins, so that nobody is always last */
     uint8_t *buffer;
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 static void ring_eventfd(int fd)
 {
@@ -305,16 +299,13 @@ static void send_to_viewers(struct fanout *fanout, int number, struct rendition 
     }
 }
 
+/* One unit of the rendition, so that a rendition with many waiting cannot hold up the others. */
 static void serve(struct fanout *fanout, int number, struct rendition *rendition)
 {
     struct unit unit;
-    for (uint32_t turn = 0; turn < UNITS_PER_TURN_MAX; turn++) {
-        if (!rendition_take_unit(rendition, &unit)) {
-            rendition->pending = 0;
-            return;
-        }
+    rendition->pending = rendition_take_unit(rendition, &unit);
+    if (rendition->pending)
         send_to_viewers(fanout, number, rendition, &unit);
-    }
 }
 
 /* Sleeps until a doorbell or the wake eventfd rings (not at all if units are pending); notes which. 0 or -errno. */

@@ -10,7 +10,6 @@
 
 #define FANOUT_RENDITIONS_MAX 64u
 #define FANOUT_VIEWERS_MAX 16384u
-#define UNITS_PER_TURN_MAX 8u /* of one rendition before the others have theirs */
 #define NACKS_PER_CALL_MAX 1024u
 
 struct fanout;

@@ -2,6 +2,10 @@
  *
  * Called once per access unit by the fan-out, whatever the number of viewers. All fragments of a NAL unit or frame but the last have
  * one size, so that a unit leaves in one UDP_SEGMENT send. Does not make RTP headers: those differ from viewer to viewer.
+ *
+ * A keyframe's parameter sets are a short packet in front, which takes a send of its own: RTP padding (RFC 3550 5.1, at most 255
+ * octets) cannot fill it up, and sent last in the batch it would look lost. Measured: 2.8 us CPU a viewer and keyframe, where the
+ * keyframe's other packets take 50 us and a second of video 420 us (2026-11-22).
  */
 #ifndef APPLIANCE_PACKETISE_H
 #define APPLIANCE_PACKETISE_H

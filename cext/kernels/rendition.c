@@ -2,16 +2,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "clock.h"
 
 _Static_assert(HISTORY_PACKETS >= 2 * UNIT_PACKETS_MAX, "a NACK for the last access unit must be answerable while the next is written");
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 int rendition_open(struct rendition *rendition, struct ring *ring, uint32_t reader, int doorbell, enum codec codec, uint32_t ssrc)
 {
@@ -47,12 +41,12 @@ static void packetise_slot(struct rendition *rendition, int slot, struct unit *u
         count(rendition, UNITS_REFUSED, 1);
         return;
     }
-    uint64_t started_ns = monotonic_ns();
+    uint64_t started_ns = clock_ns(CLOCK_MONOTONIC);
     pthread_mutex_lock(&rendition->history_lock);
     int packets = packetise(&rendition->packetiser, ring_payload(rendition->ring, (uint32_t)slot), header->payload_bytes,
                             header->rtp_timestamp, &rendition->history, rendition->next_index);
     pthread_mutex_unlock(&rendition->history_lock);
-    count(rendition, PACKETISE_NS, monotonic_ns() - started_ns);
+    count(rendition, PACKETISE_NS, clock_ns(CLOCK_MONOTONIC) - started_ns);
     if (packets < 0) {
         count(rendition, UNITS_REFUSED, 1);
         return;

@@ -1,22 +1,15 @@
 #include "viewer.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
+
+#include "clock.h"
 
 #define RTP_VERSION_BITS 0x80u
 #define RTP_EXTENSION_BIT 0x10u
 #define SEQUENCE_START_MASK 0x7fffu
 #define SECOND_NS 1000000000ull
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
-}
 
 static void put_u16(uint8_t *at, uint32_t value)
 {
@@ -122,7 +115,7 @@ static uint32_t run_length(const struct unit *unit, uint32_t first, size_t overh
 static uint32_t send_run(struct viewer *viewer, const struct unit *unit, uint32_t first, uint32_t length, uint8_t *buffer,
                          struct send_tally *tally, int *error)
 {
-    uint64_t started_ns = monotonic_ns();
+    uint64_t started_ns = clock_ns(CLOCK_MONOTONIC);
     size_t bytes = 0, first_bytes = 0, payload_bytes = 0;
     for (uint32_t i = 0; i < length; i++) {
         const struct packet *packet = packet_at(unit->history, unit->first_index + first + i);
@@ -136,10 +129,10 @@ static uint32_t send_run(struct viewer *viewer, const struct unit *unit, uint32_
         bytes += packet_bytes;
         payload_bytes += packet->payload_bytes;
     }
-    uint64_t encrypted_ns = monotonic_ns();
+    uint64_t encrypted_ns = clock_ns(CLOCK_MONOTONIC);
     struct send_result result = datagrams_send(&viewer->destination, buffer, bytes, first_bytes);
     tally->encrypt_ns += encrypted_ns - started_ns;
-    tally->send_ns += monotonic_ns() - encrypted_ns;
+    tally->send_ns += clock_ns(CLOCK_MONOTONIC) - encrypted_ns;
     tally->calls += result.calls;
     tally->fallbacks += result.fallbacks;
     tally->packets += result.datagrams;
@@ -156,14 +149,21 @@ static uint32_t send_run(struct viewer *viewer, const struct unit *unit, uint32_
     return result.error == EAGAIN ? result.datagrams : length;
 }
 
+static enum viewer_outcome skip_to_keyframe(struct viewer *viewer, struct send_tally *tally)
+{
+    viewer->stats.waiting_keyframe = 1;
+    viewer->stats.skips++;
+    tally->skips++;
+    return VIEWER_SKIPPED;
+}
+
 enum viewer_outcome viewer_send_unit(struct viewer *viewer, const struct unit *unit, uint8_t *buffer, struct send_tally *tally)
 {
     struct viewer_stats *stats = &viewer->stats;
-    if (unit->packets == 0 || (stats->waiting_keyframe && !unit->keyframe)) {
-        if (stats->waiting_keyframe)
-            return VIEWER_WAITING;
-        goto skip;
-    }
+    if (stats->waiting_keyframe && (unit->packets == 0 || !unit->keyframe))
+        return VIEWER_WAITING;
+    if (unit->packets == 0)
+        return skip_to_keyframe(viewer, tally);
     if (stats->waiting_keyframe) {
         stats->waiting_keyframe = 0;
         viewer->offset = unit->first_index - viewer->next_index;
@@ -173,29 +173,22 @@ enum viewer_outcome viewer_send_unit(struct viewer *viewer, const struct unit *u
     for (uint32_t sent = 0; sent < unit->packets;) {
         uint32_t length = run_length(unit, sent, overhead_bytes);
         int error = 0;
-        uint32_t spent = send_run(viewer, unit, sent, length, buffer, tally, &error);
-        viewer->next_index += spent;
+        viewer->next_index += send_run(viewer, unit, sent, length, buffer, tally, &error);
+        stats->last_sequence = (uint16_t)(viewer->next_index - 1);
         sent += length;
         if (error == EAGAIN || error == ENOBUFS) {
             tally->full++;
-            goto skip;
+            return skip_to_keyframe(viewer, tally);
         }
         if (error) { /* nobody listens there, no route: the viewer's ICE will tell; a lost datagram is the receiver's to report */
             tally->errors++;
             stats->send_errors++;
         }
     }
-    stats->last_sequence = (uint16_t)(viewer->next_index - 1);
     stats->last_rtp_timestamp = unit->rtp_timestamp;
     stats->last_capture_tai_ns = unit->capture_tai_ns;
     stats->send_way = (uint8_t)viewer->destination.way;
     return VIEWER_SENT;
-skip:
-    stats->last_sequence = (uint16_t)(viewer->next_index - 1);
-    stats->waiting_keyframe = 1;
-    stats->skips++;
-    tally->skips++;
-    return VIEWER_SKIPPED;
 }
 
 /* One of the viewer's tokens for this second and this packet. */
@@ -222,11 +215,12 @@ int viewer_allows_resend(struct viewer *viewer, uint16_t sequence, uint64_t now_
     /* The newest index below next_index with this sequence number. */
     uint16_t behind = (uint16_t)((uint16_t)viewer->next_index - sequence);
     uint64_t distance = behind ? behind : 0x10000u;
-    if (distance > viewer->next_index - viewer->answerable_from || !take_resend_token(viewer, viewer->next_index - distance, now_monotonic_ns)) {
+    uint64_t index = viewer->next_index - distance;
+    if (distance > viewer->next_index - viewer->answerable_from || !take_resend_token(viewer, index, now_monotonic_ns)) {
         viewer->stats.resends_refused++;
         return 0;
     }
-    *shared_index = viewer->next_index - distance + viewer->offset;
+    *shared_index = index + viewer->offset;
     return 1;
 }
 
