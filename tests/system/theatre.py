@@ -73,8 +73,12 @@ class Theatre:
         self.source = self.process = None
 
     def __enter__(self):
-        self.start_source()
-        self.start()
+        try:
+            self.start_source()
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
