@@ -108,6 +108,8 @@ def _video(offer: Offer, choice: Choice, video: LocalVideo) -> list[str]:
              for uri, (number, limited) in offer.extensions.items() if number in (choice.mid_id, choice.playout_delay_id) and uri in (MID, PLAYOUT_DELAY)]
     lines += ["a=sendonly", f"a=msid:{video.stream} {track}", "a=rtcp:9 IN IP4 0.0.0.0", "a=rtcp-mux"]
     lines += ["a=rtcp-rsize"] if offer.reduced_size else []
+    # Chromium then asks for the round trip (RFC 3611 section 4.4) and, knowing it, tells the page each frame's capture time.
+    lines += ["a=rtcp-xr:rcvr-rtt=all"] if offer.receiver_round_trip else []
     if choice.coding.codec is Codec.H264:
         level = choice.coding.level.at_level(video.level_idc)
         lines += [f"a=rtpmap:{payload_type} H264/90000",

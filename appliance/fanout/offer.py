@@ -77,6 +77,7 @@ class Offer:
     codecs: tuple[OfferedCodec, ...]
     extensions: dict[str, tuple[int, bool]]  # URI -> (id, whether the offer limited its direction)
     reduced_size: bool
+    receiver_round_trip: bool
     max_message_bytes: int
     sctp_port: int
     ufrag: str
@@ -113,6 +114,7 @@ def parse_offer(text: str) -> Offer:
     return Offer(
         sections=tuple(_section(section) for section in session.media), video=video, application=application,
         codecs=tuple(_codecs(media)), extensions=_extensions(media), reduced_size=_has(media, "rtcp-rsize"),
+        receiver_round_trip=any("rcvr-rtt" in value for value, _ in media.attributes("rtcp-xr")),
         max_message_bytes=_number(data, "max-message-size", MAX_MESSAGE_BYTES_DEFAULT), sctp_port=_number(data, "sctp-port", 5000),
         ufrag=_credential(session, media, "ice-ufrag", _UFRAG), password=_credential(session, media, "ice-pwd", _PASSWORD),
         fingerprints=_fingerprints(session, media), candidates=_candidates(session),
@@ -143,12 +145,17 @@ def _direction(media: Media) -> str:
     return next((line.attribute[0] for line in media.all("a") if line.attribute[0] in _DIRECTIONS), "sendrecv")
 
 
+def _is_offered(media: Media) -> bool:
+    """Port 0 means rejected, but for a section that is only to be bundled with another (RFC 9143 section 6; GStreamer writes it so)."""
+    return media.port > 0 or _has(media, "bundle-only")
+
+
 def _is_receivable_video(media: Media) -> bool:
-    return media.kind == "video" and media.port > 0 and media.protocol in RTP_OVER_DTLS and _direction(media) in ("recvonly", "sendrecv")
+    return media.kind == "video" and _is_offered(media) and media.protocol in RTP_OVER_DTLS and _direction(media) in ("recvonly", "sendrecv")
 
 
 def _is_data_channel(media: Media) -> bool:
-    return media.kind == "application" and media.port > 0 and media.protocol in SCTP_OVER_DTLS and "webrtc-datachannel" in media.line.value
+    return media.kind == "application" and _is_offered(media) and media.protocol in SCTP_OVER_DTLS and "webrtc-datachannel" in media.line.value
 
 
 def _bundle(session: Session) -> set[str]:

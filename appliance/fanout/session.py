@@ -71,6 +71,7 @@ class Session:
         await self._ice.gather_candidates()
         candidates = self._ice.local_candidates
         if not candidates:
+            await self._ice.close()
             raise OfferRefused(UNAVAILABLE, "none of the media addresses can be opened")
         transport = answer.LocalTransport(self._ice.local_username, self._ice.local_password, self._certificate.fingerprint,
                                           tuple(candidate.to_sdp() for candidate in candidates), (candidates[0].host, candidates[0].port))
@@ -145,6 +146,7 @@ class Session:
             channel.close()
             return
         self._channel = channel
+        channel.on("close", self._channel_closed)
         if self._feed is not None:
             self._feed.viewers.add(self)
 
@@ -221,10 +223,14 @@ class Session:
         self._rendition.reported_lost.add(max(0, report.packets_lost - self._reported_lost))
         self._reported_lost = max(report.packets_lost, self._reported_lost)
 
-    def _leave(self) -> None:
-        """Takes the viewer out of everything that would send to it."""
+    def _channel_closed(self) -> None:
+        self._channel = None
         if self._feed is not None:
             self._feed.viewers.discard(self)
+
+    def _leave(self) -> None:
+        """Takes the viewer out of everything that would send to it."""
+        self._channel_closed()
         if self._reporting is not None:
             self._reporting.cancel()
         if self._viewer is not None:

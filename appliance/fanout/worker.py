@@ -43,21 +43,22 @@ class Worker:
         self.feeds = {(stream.name, audience): RecordFeed(reader) for stream in stage.config.streams for audience in Audience
                       if (reader := stage.readers.get(f"records.{stream.name}.{audience.value}.{_number(stage)}"))}
         self._sessions: dict[str, tuple[Session, asyncio.Task]] = {}
+        self._opening: set[str] = set()
         self._malformed = {kind: stage.counters.counter("appliance_fanout_datagrams_malformed_total", reason=kind) for kind in FANOUT_MALFORMED}
-        self._certificate = hooks.Certificate.generateCertificate()
+        self._certificate = hooks.Certificate.make()
         self._shared = Surroundings(self.fanout, self._current_certificate, stage.config.server.media_addresses, secrets.token_hex(8), self.malformed)
         self._logged: set[str] = set()
 
     @property
     def viewers(self) -> int:
-        """Sessions that there are."""
-        return len(self._sessions)
+        """Sessions that there are, or are just being opened."""
+        return len(self._sessions) + len(self._opening)
 
     async def create(self, stream: str, audience: Audience, sdp: str, name: str) -> tuple[str, str]:
         """Answers an offer: the answer's SDP and the session's entity tag. OfferRefused says what was wrong."""
         if all(stream != known for known, _ in self.renditions):
             raise OfferRefused(NOT_FOUND, f"there is no stream {stream[:64]!r}")
-        if not 0 < len(name) <= SESSION_NAME_CHARACTERS_MAX or name in self._sessions:
+        if not 0 < len(name) <= SESSION_NAME_CHARACTERS_MAX or name in self._sessions or name in self._opening:
             raise OfferRefused(CONFLICT, "the session's name is taken or no name")
         if self.viewers >= self.viewers_max:
             raise OfferRefused(UNAVAILABLE, "all places are taken; try again later")
@@ -66,7 +67,11 @@ class Worker:
         choice = answer.choose(offer, audience, Profile(self._stage.config.encoder.h264_profile), available)
         rendition = self.renditions[stream, choice.rendition]
         session = Session(self._shared, offer, choice, rendition, self.feeds.get((stream, audience)))
-        text = await session.open(self._video(stream, rendition))
+        self._opening.add(name)
+        try:
+            text = await session.open(self._video(stream, rendition))
+        finally:
+            self._opening.discard(name)
         task = asyncio.create_task(session.run(), name=f"session {name}")
         self._sessions[name] = session, task
         task.add_done_callback(lambda ended: self._ended(name, ended))
@@ -134,7 +139,7 @@ class Worker:
 
     def _current_certificate(self) -> hooks.Certificate:
         if self._certificate.expires - datetime.now(UTC) < CERTIFICATE_LIFE_LEFT:
-            self._certificate = hooks.Certificate.generateCertificate()
+            self._certificate = hooks.Certificate.make()
         return self._certificate
 
 
