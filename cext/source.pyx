@@ -7,6 +7,8 @@
 Invariant: every array that C points into is held by the object that points. Decides nothing: positions, colours
 and times come from Python, once a frame.
 """
+import os
+
 import numpy as np
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -17,7 +19,6 @@ cdef extern from "scene.h":
     enum:
         SCENE_STRIPS_MAX
         SCENE_DISCS_MAX
-        SCENE_PROFILES_MAX
         SCENE_PROFILE_STEPS
         SCENE_NOISE_SAMPLES
         SCENE_STAMP_ROWS
@@ -60,13 +61,12 @@ cdef extern from "pacing.h":
         int64_t span_ns, late_ns_max
         uint8_t payload_type
         uint64_t packets_sent, packets_refused, send_calls
-    uint32_t pacing_packets(uint32_t, uint32_t, uint32_t)
     int pacing_open(pacing *, uint8_t *, uint32_t, uint32_t, uint32_t)
     void pacing_close(pacing *)
     int pacing_wait(int64_t) nogil
     int pacing_send(pacing *, int64_t, uint32_t, void (*)(void *, uint32_t) noexcept nogil, void *) nogil
 
-STRIPS_MAX, DISCS_MAX, PROFILES_MAX, PROFILE_STEPS = SCENE_STRIPS_MAX, SCENE_DISCS_MAX, SCENE_PROFILES_MAX, SCENE_PROFILE_STEPS
+STRIPS_MAX, DISCS_MAX, PROFILE_STEPS = SCENE_STRIPS_MAX, SCENE_DISCS_MAX, SCENE_PROFILE_STEPS
 NOISE_SAMPLES = SCENE_NOISE_SAMPLES
 STAMP_ROWS, STAMP_CELLS, STAMP_CELL_PIXELS = SCENE_STAMP_ROWS, SCENE_STAMP_CELLS, SCENE_STAMP_CELL_PIXELS
 PAYLOAD_MAX = PACING_PAYLOAD_MAX
@@ -168,7 +168,7 @@ cdef class Pacing:
         with nogil:
             error = pacing_send(&self.pacing, clock_ns, rtp_timestamp, scene_prepare, &self.scene.scene)
         if error:
-            raise OSError(error, "sending video packets failed")
+            raise OSError(error, f"sending video packets: {os.strerror(error)}")
 
     @property
     def packet_count(self):
@@ -201,7 +201,3 @@ def wait_until(int64_t clock_ns):
     with nogil:
         interrupted = pacing_wait(clock_ns)
     return interrupted == 0
-
-
-def packets_per_frame(format):
-    return pacing_packets(format.row_bytes, format.height, format.pgroup_bytes)

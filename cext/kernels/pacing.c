@@ -35,7 +35,7 @@ static struct share share_of(uint32_t offset, uint32_t row_bytes, uint32_t frame
     return share;
 }
 
-uint32_t pacing_packets(uint32_t row_bytes, uint32_t height, uint32_t pgroup_bytes)
+static uint32_t count_packets(uint32_t row_bytes, uint32_t height, uint32_t pgroup_bytes)
 {
     uint32_t count = 0, frame_bytes = row_bytes * height;
     for (uint32_t offset = 0; offset < frame_bytes; count++) {
@@ -104,7 +104,7 @@ static void lay_runs(struct pacing *pacing)
 
 int pacing_open(struct pacing *pacing, uint8_t *frame, uint32_t row_bytes, uint32_t height, uint32_t pgroup_bytes)
 {
-    uint32_t count = pacing_packets(row_bytes, height, pgroup_bytes), frame_bytes = row_bytes * height, offset = 0;
+    uint32_t count = count_packets(row_bytes, height, pgroup_bytes), frame_bytes = row_bytes * height, offset = 0;
     pacing->packet_count = count;
     pacing->runs = calloc(count, sizeof *pacing->runs);
     pacing->messages = calloc(count, sizeof *pacing->messages);

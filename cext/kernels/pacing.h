@@ -41,9 +41,6 @@ struct pacing {
     int64_t late_ns_max;             /* the latest that a burst began, against its time */
 };
 
-/* Packets that a frame of `height` rows of `row_bytes` octets takes. */
-uint32_t pacing_packets(uint32_t row_bytes, uint32_t height, uint32_t pgroup_bytes);
-
 /* Lays out the packets of `frame`; 0, or -1 when memory is short. The frame stays the caller's and must not move. */
 int pacing_open(struct pacing *pacing, uint8_t *frame, uint32_t row_bytes, uint32_t height, uint32_t pgroup_bytes);
 void pacing_close(struct pacing *pacing);

@@ -11,7 +11,6 @@
 enum {
     SCENE_STRIPS_MAX = 16,
     SCENE_DISCS_MAX = 8,
-    SCENE_PROFILES_MAX = 8,
     SCENE_PROFILE_STEPS = 64,
     SCENE_NOISE_SAMPLES = 1 << 16,   /* rows begin anywhere in it; it is followed by one row's worth more */
     SCENE_STAMP_ROWS = 16,
@@ -59,7 +58,7 @@ struct scene {
     int stamped;                      /* burn the time of sending into the top rows */
 };
 
-/* All samples black (Y 16, chroma neutral in 8-bit terms), over the whole frame. */
+/* The whole frame black (8-bit Y 16, neutral chroma). */
 void scene_black(struct scene *scene);
 
 /* Begins the next frame; the caller has set shift, strips and discs. */

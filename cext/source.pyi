@@ -1,0 +1,65 @@
+"""The synthetic source's two native parts: the picture and the paced sending."""
+from collections.abc import Sequence
+
+import numpy as np
+
+from appliance.frame import VideoFormat
+
+STRIPS_MAX: int
+DISCS_MAX: int
+PROFILE_STEPS: int
+NOISE_SAMPLES: int
+STAMP_ROWS: int
+STAMP_CELLS: int
+STAMP_CELL_PIXELS: int
+PAYLOAD_MAX: int
+"""Octets of the largest UDP payload."""
+
+class Scene:
+    """Draws frames into `frame`, packed pgroups (uint8, frame_bytes), row by row when they are needed."""
+
+    frame: np.ndarray
+
+    def __init__(self, format: VideoFormat, texture: Sequence[np.ndarray], margin: int, light: np.ndarray, light_chroma: np.ndarray,
+                 view: np.ndarray, noise: np.ndarray, profiles: np.ndarray, stamped: bool = False) -> None:
+        """With width W, height H and margin M (even): texture int16 Y (H+2M, W+2M), Cb, Cr (H+2M, (W+2M)/2), 14-bit; light int16 (H, W) and
+        light_chroma (H, W/2), Q15; view uint32 (H, 2), even columns; noise int16 (NOISE_SAMPLES + W,); profiles float32 (n, 3, PROFILE_STEPS).
+        """
+    def begin(self, shift: np.ndarray, strips: Sequence[tuple], discs: Sequence[tuple], noise_seed: int) -> None:
+        """Sets the next frame up. shift float (H, 2): x, y in pixels of each row's texture; strips and discs: the fields of struct scene_strip
+        and struct scene_disc in order."""
+    def finish(self) -> np.ndarray:
+        """Draws the rows that are still missing; returns `frame`. About 1 ms at 1280x720."""
+    def stamp(self, microseconds: int) -> None:
+        """Burns 48 bits and the sync pattern into the top rows of the frame."""
+    def pack(self, luma: np.ndarray, cb: np.ndarray, cr: np.ndarray, simd: bool) -> np.ndarray:
+        """One row of 14-bit int16 samples as pgroups (uint8, row_bytes); for tests of both code paths."""
+
+class Pacing:
+    """Sends a scene's frames over a connected UDP socket, evenly over `span_ns`."""
+
+    def __init__(self, scene: Scene, format: VideoFormat, fd: int, span_ns: int, payload_type: int, ssrc: int, sequence: int,
+                 segmented: bool = True) -> None:
+        """`sequence`: the 32-bit extended sequence number of the first packet. `segmented`: let the kernel cut runs of equal packets."""
+    def send(self, clock_ns: int, rtp_timestamp: int) -> None:
+        """Sends the frame that the scene has begun, the first burst at `clock_ns` of the kernel's CLOCK_TAI; blocks for the span without
+        the GIL. Raises OSError for what will not pass by itself."""
+    def take_late_ns(self) -> int:
+        """The latest start of a burst against its time since the last call, nanoseconds."""
+    @property
+    def packet_count(self) -> int:
+        """Packets of a frame."""
+    @property
+    def packets_sent(self) -> int: ...
+    @property
+    def packets_refused(self) -> int:
+        """Packets that the kernel did not take."""
+    @property
+    def segmented(self) -> bool:
+        """False once kernel or network card have refused to cut runs."""
+    @property
+    def sequence(self) -> int:
+        """Extended sequence number of the next packet."""
+
+def wait_until(clock_ns: int) -> bool:
+    """Sleeps without the GIL until the kernel's CLOCK_TAI shows `clock_ns`; False if a signal came first."""
