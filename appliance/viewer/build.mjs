@@ -1,4 +1,4 @@
-// Bundles the viewer into dist/ (or, with --tests, its tests into build/). Run by the appliance's build and by hand.
+// Bundles the viewer into dist/ (or, with --tests, its tests into node_modules/.tests/). Run by the appliance's build and by hand.
 // Every file the page loads lies in dist/: the Content-Security-Policy allows nothing from elsewhere.
 import { build } from "esbuild";
 import { copyFile, mkdir, readdir } from "node:fs/promises";
@@ -13,7 +13,7 @@ if (forTests) {
   await build({
     absWorkingDir: here,
     entryPoints: names.map((name) => `tests/${name}`),
-    outdir: "build/tests",
+    outdir: "node_modules/.tests",
     outExtension: { ".js": ".mjs" },
     bundle: true,
     platform: "node",

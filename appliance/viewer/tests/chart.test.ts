@@ -1,0 +1,134 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Chart } from "../src/chart.ts";
+import { RecordJoin } from "../src/join.ts";
+import { MalformedMessage, readMessage } from "../src/message.ts";
+import { frameGroups, message, part10, patient } from "./part10.ts";
+
+const SECOND_NS = 1_000_000_000n;
+const START_NS = 1_795_000_000n * SECOND_NS;
+
+function dynamic(instance: string, captureNs: bigint, frame = 1) {
+  return readMessage(message(part10(instance, [frameGroups(frame, [10, 20])]), { rtpTimestamp: frame, captureTaiNs: captureNs }));
+}
+
+function withStatic(instance: string, captureNs: bigint, id: string, name = "Weber^Anna") {
+  return readMessage(message(part10(instance, [frameGroups(1, [10, 20]), ...patient(id, name)]), { captureTaiNs: captureNs, hasStatic: true }));
+}
+
+test("a message's header is read in network order", () => {
+  const read = readMessage(message(part10("1.2", [frameGroups(5, [1, 2])]), { rtpTimestamp: 0xfedcba98, captureTaiNs: START_NS + 123_456_789n, hasStatic: true }));
+  assert.equal(read.rtpTimestamp, 0xfedcba98);
+  assert.ok(Math.abs(read.captureTaiMs - Number((START_NS + 123_456_789n) / 1000n) / 1000) < 0.001);
+  assert.equal(read.hasStatic, true);
+});
+
+test("messages of another version, without payload or with broken DICOM are malformed", () => {
+  const payload = part10("1.2", [frameGroups(5, [1, 2])]);
+  assert.throws(() => readMessage(message(payload, { version: 2 })), MalformedMessage);
+  assert.throws(() => readMessage(message(new Uint8Array(0))), MalformedMessage);
+  assert.throws(() => readMessage(new ArrayBuffer(3)), MalformedMessage);
+  assert.throws(() => readMessage(message(payload.slice(0, payload.length - 3))), MalformedMessage);
+});
+
+test("random octets are malformed and nothing worse", () => {
+  let seed = 12_345;
+  const random = () => (seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0) >>> 24;
+  const whole = part10("1.2", [frameGroups(5, [1, 2]), ...patient("P1", "Weber^Anna")]);
+  for (let round = 0; round < 2_000; round += 1) {
+    const octets = whole.slice();
+    for (let change = 0; change < 1 + (round % 6); change += 1) octets[132 + (random() * 256 + random()) % (octets.length - 132)] = random();
+    try {
+      new Chart().accept(readMessage(message(octets)), 0);
+    } catch (reason) {
+      assert.ok(reason instanceof MalformedMessage, String(reason));
+    }
+  }
+});
+
+test("a record carries the frame's number and instrument", () => {
+  const accepted = new Chart().accept(dynamic("1.2", START_NS, 42), 0);
+  assert.equal(accepted?.record.frameNumber, 42);
+  assert.deepEqual(accepted?.record.instrument?.tip, { x: 10, y: 20 });
+  assert.equal(accepted?.changed, false);
+});
+
+test("a message without a SOP instance is refused", () => {
+  assert.throws(() => new Chart().accept(dynamic("", START_NS), 0), MalformedMessage);
+});
+
+test("the static part stays for the messages of its instance that carry none", () => {
+  const chart = new Chart();
+  chart.accept(withStatic("1.2", START_NS, "P1"), 0);
+  chart.accept(dynamic("1.2", START_NS + SECOND_NS), 1_000);
+  assert.equal(chart.staticPart?.text("0010,0020"), "P1");
+});
+
+test("another instance clears the patient at once, even before its own static part came", () => {
+  const chart = new Chart();
+  chart.accept(withStatic("1.2", START_NS, "P1"), 0);
+  const accepted = chart.accept(dynamic("1.3", START_NS + SECOND_NS), 1_000);
+  assert.equal(accepted?.changed, true);
+  assert.equal(chart.staticPart, null);
+  assert.equal(chart.instanceUid, "1.3");
+});
+
+test("another patient in the same instance clears and replaces", () => {
+  const chart = new Chart();
+  chart.accept(withStatic("1.2", START_NS, "P1"), 0);
+  assert.equal(chart.accept(withStatic("1.2", START_NS + SECOND_NS, "P2"), 1_000)?.changed, true);
+  assert.equal(chart.staticPart?.text("0010,0020"), "P2");
+  assert.equal(chart.accept(withStatic("1.2", START_NS + 2n * SECOND_NS, "P2", "Weber^Hanna"), 2_000)?.changed, true);
+});
+
+test("the last messages of the former instance, overtaken on the way, do not bring its patient back", () => {
+  const chart = new Chart();
+  chart.accept(withStatic("1.2", START_NS, "P1"), 0);
+  chart.accept(dynamic("1.3", START_NS + SECOND_NS), 1_000);
+  assert.equal(chart.accept(withStatic("1.2", START_NS + SECOND_NS - 20_000_000n, "P1"), 1_005), null);
+  assert.equal(chart.staticPart, null);
+  assert.equal(chart.instanceUid, "1.3");
+});
+
+test("an overtaken static part of the former patient in the same instance is not taken back", () => {
+  const chart = new Chart();
+  chart.accept(withStatic("1.2", START_NS + SECOND_NS, "P2"), 0);
+  assert.equal(chart.accept(withStatic("1.2", START_NS, "P1"), 10)?.changed, false);
+  assert.equal(chart.staticPart?.text("0010,0020"), "P2");
+});
+
+test("a source whose clock was set back is followed", () => {
+  const chart = new Chart();
+  chart.accept(withStatic("1.2", START_NS + 3600n * SECOND_NS, "P1"), 0);
+  assert.equal(chart.accept(withStatic("1.3", START_NS, "P2"), 1_000)?.changed, true);
+  assert.equal(chart.staticPart?.text("0010,0020"), "P2");
+});
+
+test("the chart knows how long the metadata has been silent", () => {
+  const chart = new Chart();
+  assert.equal(chart.silentForMs(50), null);
+  chart.accept(dynamic("1.2", START_NS), 100);
+  assert.equal(chart.silentForMs(3_200), 3_100);
+  chart.clear();
+  assert.equal(chart.silentForMs(9_000), null);
+});
+
+test("a frame is joined with the record of its own timestamp only", () => {
+  const join = new RecordJoin<string>();
+  join.put(1_800, "a", 0);
+  join.put(3_600, "b", 20);
+  assert.equal(join.get(3_600, 30), "b");
+  assert.equal(join.get(1_800, 30), "a");
+  assert.equal(join.get(5_400, 30), null);
+});
+
+test("records expire, and their number is bounded", () => {
+  const join = new RecordJoin<number>();
+  join.put(7, 7, 0);
+  assert.equal(join.get(7, 10_000), null, "an old record must not meet a timestamp that has wrapped");
+  for (let index = 0; index < 10_000; index += 1) join.put(index, index, 10_000);
+  assert.ok(join.size <= 256);
+  assert.equal(join.get(9_999, 10_000), 9_999);
+  join.clear();
+  assert.equal(join.size, 0);
+});
