@@ -72,7 +72,7 @@ $(STAMPS)/extensions: $(STAMPS)/python setup.py $(wildcard cext/*.pyx cext/*.pxd
 	@$(PYTHON) setup.py -q build_ext --inplace -j 2 2>build/extensions.log || { cat build/extensions.log; exit 1; }
 	@touch $@
 
-$(STAMPS)/viewer: $(STAMPS)/build-packages $(filter-out appliance/viewer/dist% appliance/viewer/node_modules%,$(wildcard appliance/viewer/* appliance/viewer/src/*))
+$(STAMPS)/viewer: $(STAMPS)/build-packages $(filter-out appliance/viewer/dist% appliance/viewer/node_modules%,$(wildcard appliance/viewer/* appliance/viewer/src/* appliance/viewer/src/*/*))
 	@echo "== viewer"
 	@cd appliance/viewer && npm ci --silent --no-audit --no-fund && npm run --silent build
 	@touch $@
