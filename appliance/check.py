@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from appliance import status, tokens
-from appliance.config import Config, StreamConfig, join_address, load
+from appliance.config import Config, StreamConfig, is_address, join_address, load
 from appliance.errors import ConfigurationError
 from appliance.gateway import certificate, pages
 from appliance.resources import check_memory, listen_tcp
-from appliance.toml_table import is_address
 from appliance.topology import Topology, lay_out
 
 _NETWORK = Path("/sys/class/net")

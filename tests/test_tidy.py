@@ -22,7 +22,7 @@ ALLOWED = {
     "resources": (*VALUES, "config", "runtime", "topology"),
     "supervisor": (*VALUES, "config", "runtime", "topology", "resources"),
     "source": (*VALUES, "protocol", "runtime"),
-    "check": (*VALUES, "config", "protocol", "runtime", "topology", "resources", "gateway", "tokens"),
+    "check": (*VALUES, "config", "protocol", "runtime", "topology", "resources", "gateway", "tokens", "status"),
     "status": (*VALUES, "config"),
     "demo": (*VALUES, "config", "tokens"),
 }

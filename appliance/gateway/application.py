@@ -106,7 +106,8 @@ def _pages(pages: Mapping[str, Page]):
         page = pages.get(request.path)
         if page is None:
             raise web.HTTPNotFound
-        response = web.Response(status=503 if page is UNBUILT else 200, body=page.body, headers={"Content-Type": page.content_type, "Cache-Control": page.cache_control})
+        response = web.Response(status=503 if page is UNBUILT else 200, body=page.body,
+                                headers={"Content-Type": page.content_type, "Cache-Control": page.cache_control})
         response.etag = page.etag
         if any(tag.value in (page.etag, "*") for tag in request.if_none_match or ()):
             response.set_status(304)

@@ -16,9 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from appliance.config import ServerConfig
+from appliance.config import ServerConfig, is_address
 from appliance.errors import ConfigurationError
-from appliance.toml_table import is_address
 
 LIFETIME = datetime.timedelta(days=825)  # Source: Apple's and CA/B Forum's old limit; browsers refuse a longer one
 RENEWED_BEFORE = datetime.timedelta(days=30)
@@ -54,8 +53,9 @@ def _context(certificate: Path, key: Path) -> ssl.SSLContext:
         # A key with a passphrase is refused here; without this OpenSSL would ask for it at a terminal that nobody sees.
         context.load_cert_chain(certificate, key, password=lambda: "")
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"[server] certificate {certificate}, certificate_key {key}", "a PEM certificate with its chain, and its key without a passphrase",
-                                 str(error), "Check the two files, and that the appliance's user may read them.") from error
+        raise ConfigurationError(f"[server] certificate {certificate}, certificate_key {key}",
+                                 "a PEM certificate with its chain, and its key without a passphrase", str(error),
+                                 "Check the two files, and that the appliance's user may read them.") from error
     return context
 
 

@@ -191,7 +191,8 @@ def test_the_api_lists_the_live_stream(appliance):
 @pytest.mark.parametrize("role", ["expert", "student"])
 def test_an_independent_player_gets_pictures_and_records(appliance, role):
     if not host_addresses():
-        pytest.skip("libnice needs an address besides loopback: ip link add dummy0 type dummy && ip address add 10.255.0.1/32 dev dummy0 && ip link set dummy0 up")
+        pytest.skip("libnice needs an address besides loopback: "
+                    "ip link add dummy0 type dummy && ip address add 10.255.0.1/32 dev dummy0 && ip link set dummy0 up")
     wait_until(appliance.healthy, 15, "a healthy appliance")
     command = ["/usr/bin/python3", str(PLAYER), f"{appliance.url}/whep/{appliance.stream}", appliance.token(role), str(PLAY_S)]
     player = subprocess.run(command, capture_output=True, text=True, timeout=PLAY_S + 30)
