@@ -13,7 +13,7 @@ import threading
 import pytest
 from pylibsrtp import Policy, Session
 
-from appliance.clock import TAI_CORRECTION_NS, tai_ns
+from appliance.clock import TAI_CORRECTION_NS, monotonic_ns, tai_ns
 from appliance.frame import KEYFRAME
 from appliance.protocol import h264, vp8
 from cext.fanout import BATCHED, SEGMENTED, SINGLY, Fanout
@@ -503,12 +503,15 @@ def collect_unit(viewer):
 
 def test_stats_tell_what_was_sent(theatre):
     viewer = theatre.viewer()
+    assert viewer.stats()[:5] == (0, 0, 0, 0, viewer.stats().first_sequence) and viewer.stats().first_send_monotonic_ns == 0
+    joined_ns = monotonic_ns()
     theatre.publish(KEYFRAME_NALS, keyframe=True)
     timestamp = theatre.publish(delta(1))
     payloads = viewer.payloads() + viewer.payloads()
     theatre.publish(delta(2, 10))
     viewer.payloads()
     stats, totals = viewer.stats(), theatre.stats()
+    assert joined_ns < stats.first_send_monotonic_ns < monotonic_ns()
     assert stats.first_sequence == viewer.sequences[0]
     assert stats.last_sequence in viewer.sequences[-2:]
     assert stats.packets in (len(payloads), len(payloads) + 1)
