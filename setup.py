@@ -10,12 +10,14 @@ from setuptools import Extension, setup
 
 CFLAGS = ["-O3", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-fno-strict-aliasing", "-Icext/kernels"]
 
+HEADERS = sorted(str(path) for path in Path("cext/kernels").glob("*.h"))
+
 wanted = set(filter(None, os.environ.get("EXTENSIONS", "").split(",")))
 sources = sorted(path for path in Path("cext").glob("*.pyx") if not wanted or path.stem in wanted)
 
 setup(
     ext_modules=cythonize(
-        [Extension(f"cext.{path.stem}", [str(path)], extra_compile_args=CFLAGS) for path in sources],
+        [Extension(f"cext.{path.stem}", [str(path)], depends=HEADERS, extra_compile_args=CFLAGS) for path in sources],
         compiler_directives={"language_level": "3", "freethreading_compatible": False},
         include_path=["."],
     ),

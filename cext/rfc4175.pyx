@@ -19,7 +19,7 @@ cdef extern from "rfc4175.h" nogil:
         uint32_t sequence, timestamp, ssrc
         c_bool marker
         uint8_t segment_count
-        rfc4175_segment segments[3]
+        rfc4175_segment segments[16]
         const uint8_t *samples
         uint32_t sample_bytes
     const char *malformed_reasons[]

@@ -10,8 +10,10 @@ from itertools import cycle
 from appliance.errors import ProtocolError
 from appliance.frame import VideoFormat
 
-SEGMENTS_MAX = 3
-"""Sample row data segments in one packet (ST 2110-20 section 6.1.4)."""
+SEGMENTS_MAX = 16
+"""Sample row data segments read from one packet: RFC 4175 has no limit, and FFmpeg and GStreamer fill a packet with narrow rows."""
+SEGMENTS_SENT_MAX = 3
+"""Sample row data segments put into one packet (ST 2110-20 section 6.1.4)."""
 REASONS = ("truncated", "version", "payload_type", "extension", "padding", "srd_length", "srd_field", "srd_row", "srd_offset",
            "srd_continuation", "length_mismatch", "ssrc", "sequence", "timestamp")
 """Why a video packet is not used; the last three: it is sound, but not of the sender that is followed."""
@@ -100,7 +102,7 @@ def packetise(frame: bytes | memoryview, format: VideoFormat, split: Iterable[in
     for wanted in cycle(split):
         if first == total:
             return
-        limit = (first // row_pgroups + SEGMENTS_MAX) * row_pgroups
+        limit = (first // row_pgroups + SEGMENTS_SENT_MAX) * row_pgroups
         end = min(first + max(wanted, 1), limit, total)
         yield struct.pack("!H", sequence >> 16 & 0xFFFF) + _headers(first, end, row_pgroups, format) + bytes(
             frame[first * format.pgroup_bytes:end * format.pgroup_bytes])

@@ -9,8 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Source: ST 2110-20 6.1.4, at most three sample row data segments a packet. */
-#define RFC4175_SEGMENTS_MAX 3
+/* Sample row data segments read from one packet. ST 2110-20 6.1.4 allows three, RFC 4175 any number, and senders of narrow rasters use it:
+ * this many rows of 64 pixels fit a packet of 1460 octets. */
+#define RFC4175_SEGMENTS_MAX 16
 
 /* Why a packet is not used; the order is that of malformed_reasons. */
 enum malformed {

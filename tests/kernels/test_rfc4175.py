@@ -33,7 +33,7 @@ def packets(draw):
     format = draw(formats)
     small = st.integers(0, 40)
     word = st.one_of(small, st.integers(0, 0xFFFF), small.map(lambda value: 0x8000 | value))
-    count = draw(st.integers(1, 4))
+    count = draw(st.one_of(st.integers(1, 4), st.integers(15, 18)))
     headers, octets = b"", 0
     for number in range(count):
         length = draw(st.one_of(small.map(lambda pgroups: pgroups % 9 * format.pgroup_bytes), word))

@@ -117,7 +117,7 @@ def test_malformed_packets_are_counted_by_reason_and_the_next_frame_is_shown(tmp
             "srd_field": build(header, b"\0\0" + struct.pack("!HHH", 5, 0x8000, 0) + bytes(5)),
             "srd_row": build(header, b"\0\0" + struct.pack("!HHH", 5, 40, 0) + bytes(5)),
             "srd_offset": build(header, b"\0\0" + struct.pack("!HHH", 10, 39, 62) + bytes(10)),
-            "srd_continuation": build(header, b"\0\0" + struct.pack("!HHH", 5, 0, 0x8000) * 4 + bytes(20)),
+            "srd_continuation": build(header, b"\0\0" + struct.pack("!HHH", 5, 0, 0x8000) * 17 + bytes(85)),
             "length_mismatch": build(header, b"\0\0" + struct.pack("!HHH", 5, 0, 0) + bytes(600)),
             "ssrc": build(RtpHeader(96, 9, camera.timestamp, 1), b"\0\0" + struct.pack("!HHH", 5, 0, 0) + bytes(5)),
             "timestamp": build(RtpHeader(96, 9, camera.timestamp + 10**9, camera.ssrc), b"\0\0" + struct.pack("!HHH", 5, 0, 0) + bytes(5)),

@@ -58,7 +58,7 @@ def test_any_octets_parse_inside_the_raster_or_are_refused_with_a_reason(format,
     (b"\0\0" + header(5, 0, 16) + bytes(5), "srd_offset"),
     (b"\0\0" + header(10, 0, 14) + bytes(10), "srd_offset"),
     (b"\0\0" + header(5, 0, 0x7FFE) + bytes(5), "srd_offset"),
-    (b"\0\0" + header(5, 0, 0, True) + header(5, 1, 0, True) + header(5, 2, 0, True) + header(5, 3, 0) + bytes(20), "srd_continuation"),
+    (b"\0\0" + header(5, 0, 0, True) * 16 + header(5, 3, 0) + bytes(17 * 5), "srd_continuation"),
     (b"\0\0" + header(5, 0, 0) + bytes(6), "length_mismatch"),
     (b"\0\0" + header(10, 0, 0) + bytes(9), "length_mismatch"),
 ])
@@ -73,6 +73,12 @@ def test_three_segments_in_one_packet():
     high, segments, samples = parse_payload(payload, EIGHT)
     assert high == 7 and samples == bytes(range(16))
     assert segments == [Srd(0, False, 14, 4, True), Srd(1, False, 0, 8, True), Srd(5, False, 2, 4, False)]
+
+
+def test_as_many_narrow_rows_as_other_senders_put_into_a_packet():
+    format = VideoFormat(2, 16)
+    payload = b"\0\0" + b"".join(header(5, row, 0, row < 15) for row in range(16)) + bytes(range(80))
+    assert [segment.row for segment in parse_payload(payload, format)[1]] == list(range(16))
 
 
 def test_a_packet_without_samples_is_legal_where_it_stands_alone():
