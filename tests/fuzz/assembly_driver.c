@@ -1,0 +1,172 @@
+/* Feeds an assembly with packets that are nearly right, for as many rounds as asked, under AddressSanitizer and UBSan.
+ *
+ * Built and run by test_assembly_fuzz.py. Slots are exactly a frame long, so that a write beyond one is seen.   assembly_driver SEED ROUNDS
+ */
+#include "assembly.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS 5
+#define PACKET_BYTES_MAX 1600
+
+static uint64_t state;
+
+static uint32_t next_random(void) /* xorshift64* */
+{
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    return (uint32_t)(state * 0x2545f4914f6cdd1dull >> 32);
+}
+static uint32_t below(uint32_t limit) { return next_random() % limit; }
+
+static struct { uint8_t *payload[SLOTS]; bool claimed[SLOTS]; int newest; uint64_t published; } slots;
+
+/* Gives a slot that is not the newest; now and then none at all. What it held before becomes something recognisable. */
+static uint8_t *claim(void *context, int *slot)
+{
+    (void)context;
+    if (below(50) == 0)
+        return NULL;
+    for (int i = 0; i < SLOTS; i++)
+        if (!slots.claimed[i] && i != slots.newest) {
+            slots.claimed[*slot = i] = true;
+            return slots.payload[i];
+        }
+    return NULL;
+}
+static void publish(void *context, int slot, struct slot_header *header)
+{
+    (void)context;
+    if (!slots.claimed[slot] || !(header->flags & FLAG_INCOMPLETE) != !header->rows_missing)
+        abort();
+    slots.claimed[slot] = false;
+    slots.newest = slot;
+    slots.published++;
+}
+static void abandon(void *context, int slot)
+{
+    (void)context;
+    if (!slots.claimed[slot])
+        abort();
+    slots.claimed[slot] = false;
+}
+
+static void put16(uint8_t *at, uint32_t value) { at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value; }
+static void put32(uint8_t *at, uint32_t value) { put16(at, value >> 16), put16(at + 2, value & 0xffff); }
+
+/* A packet of a plausible sender: a segment or several of the raster's next rows. Returns its length. */
+static size_t make(uint8_t *packet, const struct raster *raster, uint32_t *sequence, uint32_t *timestamp, uint32_t *pgroup)
+{
+    size_t at = 12, samples = 0;
+    memset(packet, 0, PACKET_BYTES_MAX);
+    packet[0] = 0x80;
+    packet[1] = 96;
+    put16(packet + 2, *sequence);
+    put32(packet + 4, *timestamp);
+    put32(packet + 8, 7);
+    put16(packet + at, *sequence >> 16);
+    at += 2;
+    uint32_t left = 1 + below(200), count = 0;
+    for (;;) {
+        uint32_t row = *pgroup / raster->row_pgroups, offset = *pgroup % raster->row_pgroups, room = raster->row_pgroups - offset;
+        uint32_t take = left < room ? left : room;
+        *pgroup += take, left -= take, samples += take * raster->pgroup_bytes;
+        bool more = left && *pgroup < raster->pgroups && ++count < 3;
+        put16(packet + at, take * raster->pgroup_bytes);
+        put16(packet + at + 2, row);
+        put16(packet + at + 4, (uint32_t)more << 15 | offset * raster->pgroup_pixels);
+        at += 6;
+        if (!more)
+            break;
+    }
+    (*sequence)++;
+    if (*pgroup == raster->pgroups) {
+        packet[1] |= 0x80;
+        *pgroup = 0;
+        *timestamp += 1800;
+    }
+    return at + samples;
+}
+
+/* Breaks a packet somewhere, mostly in its headers. */
+static size_t damage(uint8_t *packet, size_t length)
+{
+    static const uint32_t words[] = {0, 1, 0x7fff, 0x8000, 0xffff, 0x7ffe, 5, 4};
+    for (uint32_t times = 1 + below(3); times; times--) {
+        size_t at = below(8) ? below(40) : below((uint32_t)length);
+        if (at + 2 > length)
+            continue;
+        if (below(2))
+            packet[at] = (uint8_t)next_random();
+        else
+            put16(packet + at, words[below(8)]);
+    }
+    return below(4) ? length : below((uint32_t)length + 1);
+}
+
+static void run(uint32_t rounds)
+{
+    const uint8_t neutral[16] = {0x80, 0x20, 0x08, 0x02};
+    struct raster raster;
+    if (!raster_set(&raster, 2 * (1 + below(120)), 1 + below(60), below(2) ? 5 : 4, 2))
+        abort();
+    for (int i = 0; i < SLOTS; i++)
+        slots.payload[i] = malloc((size_t)raster.pgroups * raster.pgroup_bytes), slots.claimed[i] = false;
+    slots.newest = -1;
+    struct frame_sink sink = {.claim = claim, .publish = publish, .abandon = abandon};
+    struct assembly *assembly = assembly_new(&raster, &sink, 96, neutral);
+    struct instant now = {1700000000000000000, 5000000000};
+    uint32_t sequence = next_random(), timestamp = next_random(), pgroup = 0;
+    uint8_t whole[PACKET_BYTES_MAX], held[PACKET_BYTES_MAX];
+    size_t held_bytes = 0;
+    for (; rounds; rounds--) {
+        size_t length = make(whole, &raster, &sequence, &timestamp, &pgroup);
+        uint32_t fate = below(100);
+        if (fate < 3)
+            continue; /* lost */
+        if (fate < 8 && !held_bytes) {
+            memcpy(held, whole, held_bytes = length); /* comes later */
+            continue;
+        }
+        if (fate == 8)
+            sequence += below(4) ? below(70000) : next_random();
+        if (fate == 9 && below(10) == 0)
+            timestamp += next_random();
+        if (fate < 20)
+            length = damage(whole, length);
+        /* Safety, the other way round: in a block of its own length a read beyond the packet is seen. */
+        uint8_t *packet = malloc(length ? length : 1);
+        memcpy(packet, whole, length);
+        for (uint32_t copies = 1 + (below(20) == 0); copies; copies--)
+            assembly_packet(assembly, packet, length, &now);
+        free(packet);
+        if (held_bytes && below(10) == 0) {
+            assembly_packet(assembly, held, held_bytes, &now);
+            held_bytes = 0;
+        }
+        int64_t step = below(200) ? below(20000) : below(300000000);
+        now.tai_ns += step, now.monotonic_ns += step;
+        if (below(20) == 0)
+            assembly_tick(assembly, now.monotonic_ns);
+    }
+    assembly_free(assembly);
+    for (int i = 0; i < SLOTS; i++) {
+        if (slots.claimed[i])
+            abort(); /* a slot was lost */
+        free(slots.payload[i]);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    if (count != 3)
+        return 2;
+    state = strtoull(arguments[1], NULL, 10) * 0x9e3779b97f4a7c15ull + 1;
+    for (uint32_t left = (uint32_t)strtoul(arguments[2], NULL, 10); left; left--)
+        run(1000);
+    printf("%llu\n", (unsigned long long)slots.published);
+    return 0;
+}

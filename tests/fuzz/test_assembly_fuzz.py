@@ -1,0 +1,24 @@
+"""Nearly right packets by the hundred thousand into the assembly, with gcc's sanitizers watching every octet."""
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+KERNELS = HERE.parents[1] / "cext" / "kernels"
+SOURCES = [HERE / "assembly_driver.c", *(KERNELS / f"{name}.c" for name in ("assembly", "sequence", "rfc4175"))]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    binary = tmp_path_factory.mktemp("fuzz") / "assembly_driver"
+    subprocess.run(["gcc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+                    f"-I{KERNELS}", *SOURCES, "-o", binary], check=True)
+    return binary
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_packet_makes_the_assembly_read_or_write_out_of_bounds(driver, seed):
+    run = subprocess.run([driver, str(seed), "100"], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert int(run.stdout) > 100, "the packets are too broken to bring out frames"
