@@ -76,9 +76,9 @@ def choose(offer: Offer, audience: Audience, sent: Profile, available: Container
 def write(offer: Offer, choice: Choice, transport: LocalTransport, video: LocalVideo) -> str:
     """The SDP of the answer."""
     served = [offer.video] + ([offer.application] if offer.application >= 0 else [])
-    lines = ["v=0", f"o=- {video.session_number} 1 IN IP4 127.0.0.1", "s=-", "t=0 0",
-             "a=group:BUNDLE " + " ".join(offer.sections[i].mid for i in sorted(served)),
-             f"a=msid-semantic: WMS {video.stream}"]
+    lines = ["v=0", f"o=- {video.session_number} 1 IN IP4 127.0.0.1", "s=-", "t=0 0"]
+    lines += ["a=group:BUNDLE " + " ".join(offer.sections[i].mid for i in sorted(served))] if offer.bundled else []
+    lines += [f"a=msid-semantic: WMS {video.stream}"]
     for i, section in enumerate(offer.sections):
         if i == offer.video:
             lines += _opening(section, transport, str(choice.coding.payload_type)) + _video(offer, choice, video)

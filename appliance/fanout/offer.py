@@ -74,6 +74,7 @@ class Offer:
     sections: tuple[OfferedSection, ...]
     video: int
     application: int
+    bundled: bool
     codecs: tuple[OfferedCodec, ...]
     extensions: dict[str, tuple[int, bool]]  # URI -> (id, whether the offer limited its direction)
     reduced_size: bool
@@ -96,7 +97,7 @@ class Fragment:
 
 def parse_offer(text: str) -> Offer:
     """The offer in an SDP. Raises OfferRefused."""
-    session = _session(text)
+    session = _session(text, "the offer")
     video = next((i for i, media in enumerate(session.media) if _is_receivable_video(media)), -1)
     if video < 0:
         raise OfferRefused(UNPROCESSABLE, "the offer has no video section that wants to receive (a=recvonly over UDP/TLS/RTP/SAVPF)")
@@ -112,7 +113,7 @@ def parse_offer(text: str) -> Offer:
         raise OfferRefused(MALFORMED, "each media section needs an a=mid of its own (RFC 9143)")
     data = session.media[application] if application >= 0 else None
     return Offer(
-        sections=tuple(_section(section) for section in session.media), video=video, application=application,
+        sections=tuple(_section(section) for section in session.media), video=video, application=application, bundled=media.mid in bundle,
         codecs=tuple(_codecs(media)), extensions=_extensions(media), reduced_size=_has(media, "rtcp-rsize"),
         receiver_round_trip=any("rcvr-rtt" in value for value, _ in media.attributes("rtcp-xr")),
         max_message_bytes=_number(data, "max-message-size", MAX_MESSAGE_BYTES_DEFAULT), sctp_port=_number(data, "sctp-port", 5000),
@@ -124,15 +125,15 @@ def parse_offer(text: str) -> Offer:
 def parse_fragment(text: str) -> Fragment:
     """Candidates of a trickle-ice-sdpfrag (RFC 8840 section 9); its media sections are all one, for everything is bundled."""
     # A fragment is an SDP without its first lines, and often without an m= line: it is read as the part of an offer that it is.
-    session = _session(text + "\r\nm=end 9 UDP/DTLS/SCTP end\r\n")
+    session = _session(text + "\r\nm=end 9 UDP/DTLS/SCTP end\r\n", "the fragment")
     sections: list[Section] = [session, *session.media]
     ufrag = next((value for section in sections for value, _ in section.attributes("ice-ufrag")), "")
     return Fragment(ufrag, _candidates(session))
 
 
-def _session(text: str) -> Session:
+def _session(text: str, source: str) -> Session:
     try:
-        return parse_session(text, "the offer")
+        return parse_session(text, source)
     except SdpError as error:
         raise OfferRefused(MALFORMED, str(error)) from error
 

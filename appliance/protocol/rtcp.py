@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from appliance.errors import ProtocolError
 
-SENDER_REPORT, RECEIVER_REPORT, SOURCE_DESCRIPTION, GOODBYE, TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK, EXTENDED_REPORT = 200, 201, 202, 203, 205, 206, 207
+SENDER_REPORT, RECEIVER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK, EXTENDED_REPORT = 200, 201, 202, 205, 206, 207
 NACK, PLI, FIR = 1, 1, 4
 _CNAME, _RRTR, _DLRR = 1, 4, 5
 _VERSION = 2
@@ -44,7 +44,6 @@ class Feedback:
     lost: list[int] = field(default_factory=list)
     keyframe: bool = False
     reference_times: list[tuple[int, int]] = field(default_factory=list)  # (viewer's SSRC, middle 32 bits of its NTP time)
-    goodbye: bool = False
 
 
 def ntp_time(unix_ns: int) -> int:
@@ -73,8 +72,6 @@ def parse(compound: bytes, ssrc: int) -> Feedback:
 def _read(feedback: Feedback, kind: int, count: int, body: bytes, ssrc: int) -> None:
     if kind in (RECEIVER_REPORT, SENDER_REPORT):
         _read_reports(feedback, body[4 if kind == RECEIVER_REPORT else 24:], count, ssrc)
-    elif kind == GOODBYE:
-        feedback.goodbye = True
     elif kind in (TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK) and len(body) >= 8:
         target, entries = int.from_bytes(body[4:8], "big"), body[8:]
         if kind == TRANSPORT_FEEDBACK and count == NACK and target == ssrc:
@@ -120,8 +117,3 @@ def last_reference_times(ssrc: int, heard: list[tuple[int, int, int]]) -> bytes:
     """An extended report that answers reference times: (viewer's SSRC, its middle 32 bits, delay since then in 1/65536 s)."""
     block = b"".join(struct.pack("!III", *entry) for entry in heard)
     return struct.pack("!BBHIBBH", _VERSION << 6, EXTENDED_REPORT, 2 + len(block) // 4, ssrc, _DLRR, 0, len(block) // 4) + block
-
-
-def goodbye(ssrc: int) -> bytes:
-    """A BYE for the source."""
-    return struct.pack("!BBHI", _VERSION << 6 | 1, GOODBYE, 1, ssrc)

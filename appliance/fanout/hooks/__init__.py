@@ -1,0 +1,74 @@
+"""Every place where the fan-out reaches into aiortc, aioice and pyOpenSSL: ICE, DTLS and SCTP of one viewer by subclassing, nothing patched.
+
+Called by fanout.session; verify() is called once at start. The libraries are pinned: they move only together with this folder.
+"""
+import importlib.metadata
+import inspect
+
+from aioice.ice import Connection, StunProtocol
+from aiortc.rtcdatachannel import RTCDataChannel
+from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
+from aiortc.rtcsctptransport import RTCSctpTransport
+from OpenSSL import SSL
+
+from appliance.errors import ApplianceError
+from appliance.fanout.hooks.dtls import Certificate, DtlsTransport, MediaKeys
+from appliance.fanout.hooks.ice import IceAgent
+from appliance.fanout.hooks.peer import Peer
+from appliance.fanout.hooks.sctp import Association
+
+__all__ = ["Association", "Certificate", "DtlsTransport", "IceAgent", "MediaKeys", "Peer", "verify"]
+
+VERSIONS = {"aiortc": "1.16.0", "aioice": "0.13.0", "pyopenssl": "26.4.0", "pylibsrtp": "1.0.0"}
+
+# What we override or call, with the arguments that it takes.
+_ARGUMENTS = (
+    (Connection, "check_complete", "pair"), (Connection, "check_incoming", "message addr protocol"), (Connection, "data_received", "data component"),
+    (Connection, "get_component_candidates", "component addresses timeout"), (Connection, "gather_candidates", ""), (Connection, "connect", ""),
+    (Connection, "close", ""), (Connection, "add_remote_candidate", "remote_candidate"), (StunProtocol, "datagram_received", "data addr"),
+    (RTCCertificate, "_create_ssl_context", "srtp_profiles"), (RTCDtlsTransport, "start", "remoteParameters"), (RTCDtlsTransport, "stop", ""),
+    (RTCDtlsTransport, "_send_data", "data"), (RTCDtlsTransport, "_set_role", "role"), (RTCSctpTransport, "start", "remoteCaps remotePort"),
+    (RTCSctpTransport, "stop", ""), (RTCSctpTransport, "_handle_data", "data"),
+    (RTCSctpTransport, "_send", "stream_id pp_id user_data expiry max_retransmits ordered"), (RTCSctpTransport, "_t3_expired", ""),
+    (RTCSctpTransport, "_t3_start", ""), (RTCSctpTransport, "_update_rto", "R"), (RTCSctpTransport, "_flight_size_increase", "chunk"),
+    (RTCSctpTransport, "_flight_size_decrease", "chunk"), (SSL.Connection, "export_keying_material", "label olen context"),
+    (SSL.Connection, "bio_read", "bufsiz"), (SSL.Connection, "bio_write", "buf"), (SSL.Connection, "get_selected_srtp_profile", ""),
+)
+# What we read of their state.
+_STATE = {
+    IceAgent: "_nominated _protocols _closing remote_username remote_password",
+    DtlsTransport: "_srtp_profiles _ssl _rx_srtp _tx_srtp _data_receiver",
+    Association: "_outbound_queue _flight_size _remote_max_message_size _advertised_rwnd _data_channels _sack_misordered _sent_queue _cwnd "
+                 "_forward_tsn_chunk _local_tsn _last_sacked_tsn _advanced_peer_ack_tsn _fast_recovery_exit _data_channel_queue _t3_handle _rto _loop "
+                 "_local_port _remote_port _local_verification_tag _remote_verification_tag",
+}
+
+
+class _Nobody:
+    """Hears the events of transports that verify() makes and never opens."""
+
+    def channel_opened(self, channel: RTCDataChannel) -> None: ...
+
+
+def verify() -> None:
+    """Checks that the libraries are the ones these hooks were written for; ApplianceError names the first that is not. Needs a running loop."""
+    for name, pinned in VERSIONS.items():
+        installed = importlib.metadata.version(name)
+        if installed != pinned:
+            raise ApplianceError(f"the fan-out needs {name} {pinned}, found {installed}; install what pyproject.toml pins")
+    for owner, name, arguments in _ARGUMENTS:
+        function = getattr(owner, name, None)
+        found = list(inspect.signature(function).parameters)[1:] if function else None
+        if found != arguments.split():
+            raise _moved(f"{owner.__module__}.{owner.__name__}.{name}", f"takes ({arguments.replace(' ', ', ')})")
+    ice = IceAgent((), _Nobody())
+    dtls = DtlsTransport(ice, Certificate.make(), _Nobody())
+    for part in (ice, dtls, Association(dtls, _Nobody())):
+        for name in _STATE[type(part)].split():
+            if not hasattr(part, name):
+                raise _moved(f"{type(part).__mro__[1].__name__}.{name}", "exists")
+
+
+def _moved(name: str, expected: str) -> ApplianceError:
+    versions = ", ".join(f"{library} {version}" for library, version in VERSIONS.items())
+    return ApplianceError(f"{name} is not as the fan-out's hooks expect it: it {expected} in {versions}")

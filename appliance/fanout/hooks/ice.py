@@ -1,0 +1,141 @@
+"""ICE of one viewer, on aioice: our addresses, datagrams sorted before they are parsed, and no waiting once a pair is nominated.
+
+Made by fanout.session. Sends and receives at once: no task and no queue for a datagram after the handshake.
+"""
+import asyncio
+
+from aioice.candidate import Candidate, candidate_foundation, candidate_priority
+from aioice.ice import CandidatePair, Connection, StunProtocol
+from aioice.stun import Message
+
+from appliance.fanout.hooks.peer import Peer
+from appliance.fanout.offer import RemoteCandidate
+
+COMPONENT = 1  # RTP and RTCP share it (rtcp-mux)
+LOOPBACK = "127.0.0.1"  # aioice leaves it out of a machine's addresses
+
+# A viewer moves between networks now and then; whoever shows more addresses than this is not one.
+ADDRESSES_MAX = 16
+# Datagrams that may wait while the DTLS handshake is busy: a flight is four at most.
+INBOX_DATAGRAMS_MAX = 32
+
+
+class MediaSocket(StunProtocol):
+    """A viewer's UDP socket on one of our addresses. Sorts datagrams by their first octet (RFC 7983) before anything parses them."""
+
+    def datagram_received(self, data: bytes, addr: tuple) -> None:
+        self.receiver.sort(self, data, (addr[0], addr[1]))
+
+    def take_stun(self, data: bytes, address: tuple[str, int]) -> None:
+        """Hands a datagram to the STUN parser."""
+        super().datagram_received(data, address)
+
+
+class IceAgent(Connection):
+    """The ICE agent of one viewer: controlled, host candidates only, and quick to see that the viewer has nominated a pair.
+
+    Also the `transport` of RTCDtlsTransport, which asks of one no more than _recv, _send and role.
+    """
+
+    role = "controlled"
+
+    def __init__(self, addresses: tuple[str, ...], peer: Peer) -> None:
+        super().__init__(ice_controlling=False)
+        self._addresses, self._peer = addresses, peer
+        self._known: set[tuple[str, int]] = set()
+        self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue(INBOX_DATAGRAMS_MAX + 1)
+        self._selected: CandidatePair | None = None
+        self.on_datagram = self._keep
+
+    async def get_component_candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:
+        """Opens a socket on each address. aioice calls this while it gathers."""
+        loop, found = asyncio.get_running_loop(), []
+        for address in self._addresses or (*addresses, LOOPBACK):
+            try:
+                transport, protocol = await loop.create_datagram_endpoint(lambda: MediaSocket(self), local_addr=(address, 0))
+            except OSError:
+                continue  # an address that is gone for the moment; the others serve
+            host, port = transport.get_extra_info("sockname")[:2]
+            protocol.local_candidate = Candidate(candidate_foundation("host", "udp", host), component, "udp",
+                                                 candidate_priority(component, "host"), host, port, "host")
+            self._protocols.append(protocol)
+            found.append(protocol.local_candidate)
+        return found
+
+    async def offer_candidate(self, candidate: RemoteCandidate) -> None:
+        """Adds an address that the viewer says it has."""
+        await self.add_remote_candidate(Candidate(candidate.foundation, COMPONENT, "udp", candidate.priority, candidate.host, candidate.port,
+                                                  candidate.kind))
+
+    def sort(self, socket: MediaSocket, data: bytes, address: tuple[str, int]) -> None:
+        """A datagram came: STUN from anybody, DTLS and SRTCP only from where a check with our password came from."""
+        first = data[0] if data else 0xFF
+        if first < 4:
+            try:
+                socket.take_stun(data, address)
+            except Exception:  # aioice lets struct.error, KeyError and others out on attributes that lie; the port is open to all
+                self._peer.malformed("stun")
+        elif address in self._known and (20 <= first < 64 or 128 <= first < 192):
+            self.on_datagram(data)
+        else:
+            self._peer.malformed("stranger")
+
+    def data_received(self, data: bytes, component: int) -> None:
+        """aioice calls this with what looked like STUN and was not."""
+        self._peer.malformed("stun")
+
+    def check_incoming(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        """aioice calls this with a check whose credentials were right."""
+        if addr not in self._known:
+            if len(self._known) == ADDRESSES_MAX:
+                return
+            self._known.add(addr)
+        super().check_incoming(message, addr, protocol)
+
+    def check_complete(self, pair: CandidatePair) -> None:
+        """aioice calls this when a pair succeeded, failed or was nominated: the moment to see which pair carries data now."""
+        super().check_complete(pair)
+        nominated = self._nominated.get(COMPONENT)
+        if nominated is not None and nominated is not self._selected:
+            self._selected = nominated
+            self._peer.path_selected()
+
+    async def close(self) -> None:
+        """Closes the sockets; aioice itself calls this when the viewer's consent (RFC 7675) has expired."""
+        await super().close()
+        self.end()
+        self._peer.path_lost()
+
+    @property
+    def path(self) -> tuple[int, tuple[str, int]]:
+        """Descriptor of the socket and address of the viewer on the selected pair."""
+        assert self._selected is not None
+        return self._selected.protocol.transport.get_extra_info("socket").fileno(), self._selected.remote_addr
+
+    def transmit(self, data: bytes) -> None:
+        """Sends a datagram on the selected pair; ConnectionError without one."""
+        if self._selected is None or self._closing:
+            raise ConnectionError("no path to the viewer")
+        self._selected.protocol.transport.sendto(data, self._selected.remote_addr)
+
+    def end(self) -> None:
+        """Wakes whoever waits for a datagram, with the news that none will come."""
+        if not self._inbox.full():
+            self._inbox.put_nowait(None)
+
+    def waiting(self) -> list[bytes]:
+        """Takes the datagrams that nobody has read yet."""
+        return [data for data in (self._inbox.get_nowait() for _ in range(self._inbox.qsize())) if data]
+
+    def _keep(self, data: bytes) -> None:
+        if self._inbox.qsize() < INBOX_DATAGRAMS_MAX:
+            self._inbox.put_nowait(data)
+
+    async def _recv(self) -> bytes:
+        data = await self._inbox.get()
+        if data is None:
+            raise ConnectionError("the path to the viewer is closed")
+        return data
+
+    async def _send(self, data: bytes) -> None:
+        self.transmit(data)
