@@ -2,7 +2,6 @@
 
 The supervisor describes a stage in a StagePlan, passed through a memfd; Stage opens what the plan names.
 """
-import asyncio
 import ctypes
 import logging
 import os
@@ -100,6 +99,8 @@ class Stage:
 
     async def until_stopped(self) -> None:
         """For stages with an event loop: beats the heartbeat until SIGTERM or SIGINT."""
+        import asyncio  # 40 ms that a restarted stage without an event loop saves its viewers
+
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
