@@ -22,8 +22,8 @@ class Scene:
 
     def __init__(self, format: VideoFormat, texture: Sequence[np.ndarray], margin: int, light: np.ndarray, light_chroma: np.ndarray,
                  view: np.ndarray, noise: np.ndarray, profiles: np.ndarray, stamped: bool = False) -> None:
-        """With width W, height H and margin M (even): texture int16 Y (H+2M, W+2M), Cb, Cr (H+2M, (W+2M)/2), 14-bit; light int16 (H, W) and
-        light_chroma (H, W/2), Q15; view uint32 (H, 2), even columns; noise int16 (NOISE_SAMPLES + W,); profiles float32 (n, 3, PROFILE_STEPS).
+        """With width W, height H and margin M (even): texture int16 Y (H+2M, W+2M), Cb, Cr (H+2M, (W+2M)/2), 14-bit; light uint8 (H, W) and
+        light_chroma (H, W/2), of 256; view uint32 (H, 2), even columns; noise int16 (NOISE_SAMPLES + W,); profiles float32 (n, 3, PROFILE_STEPS).
         """
     def begin(self, shift: np.ndarray, strips: Sequence[tuple], discs: Sequence[tuple], noise_seed: int) -> None:
         """Sets the next frame up. shift float (H, 2): x, y in pixels of each row's texture; strips and discs: the fields of struct scene_strip

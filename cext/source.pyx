@@ -35,8 +35,8 @@ cdef extern from "scene.h":
         uint32_t width, height, depth, row_bytes, texture_stride, margin
         const int16_t *texture[3]
         const float *shift
-        const int16_t *light
-        const int16_t *light_chroma
+        const uint8_t *light
+        const uint8_t *light_chroma
         const uint32_t *view
         const int16_t *noise
         const void *profiles
@@ -86,8 +86,8 @@ cdef class Scene:
         stride = width + 2 * margin
         expected = [
             (texture[0], np.int16, (height + 2 * margin, stride)), (texture[1], np.int16, (height + 2 * margin, stride // 2)),
-            (texture[2], np.int16, (height + 2 * margin, stride // 2)), (light, np.int16, (height, width)),
-            (light_chroma, np.int16, (height, width // 2)), (view, np.uint32, (height, 2)),
+            (texture[2], np.int16, (height + 2 * margin, stride // 2)), (light, np.uint8, (height, width)),
+            (light_chroma, np.uint8, (height, width // 2)), (view, np.uint32, (height, 2)),
             (noise, np.int16, (SCENE_NOISE_SAMPLES + width,)),
             (profiles, np.float32, (len(profiles), 3, SCENE_PROFILE_STEPS)),
         ]
@@ -102,8 +102,8 @@ cdef class Scene:
             self.scene.texture[index] = <const int16_t *><size_t>texture[index].ctypes.data
             self.scene.rows[index] = <int16_t *><size_t>rows[index].ctypes.data
         self.scene.shift = <const float *><size_t>shift.ctypes.data
-        self.scene.light = <const int16_t *><size_t>light.ctypes.data
-        self.scene.light_chroma = <const int16_t *><size_t>light_chroma.ctypes.data
+        self.scene.light = <const uint8_t *><size_t>light.ctypes.data
+        self.scene.light_chroma = <const uint8_t *><size_t>light_chroma.ctypes.data
         self.scene.view = <const uint32_t *><size_t>view.ctypes.data
         self.scene.noise = <const int16_t *><size_t>noise.ctypes.data
         self.scene.profiles = <const void *><size_t>profiles.ctypes.data

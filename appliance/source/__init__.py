@@ -3,11 +3,16 @@
 __main__ calls add_arguments() and run(). It sends ST 2110-20 video and PS3.22 metadata; it receives nothing and needs no appliance.
 """
 import argparse
+import gc
+import os
 import signal
+from contextlib import suppress
 
 from appliance.source.options import add_arguments, plan
 
 __all__ = ["add_arguments", "run"]
+
+_PRIORITY = -10
 
 
 def run(options: argparse.Namespace) -> int:
@@ -20,7 +25,16 @@ def run(options: argparse.Namespace) -> int:
     try:
         sender.write_sdp()
         print(sender.describe(), flush=True)
+        _keep_time()
         sender.run()
     finally:
         sender.close()
     return 0
+
+
+def _keep_time() -> None:
+    """A camera does not wait for the computer that receives it: where the user may, the source goes before other processes."""
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
+    gc.collect()
+    gc.freeze()  # a full collection would hold the packets up for half a frame

@@ -54,7 +54,7 @@ class Scene:
 
 
 def _lens(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Light that reaches each pixel, Q15 (height, width), and the columns inside the round view (height, 2)."""
+    """Light that reaches each pixel, of 256 (height, width), and the columns inside the round view (height, 2)."""
     across = np.arange(width, dtype=np.float32) - (width - 1) / 2
     down = np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2
     radius, edge = _VIEW_RADIUS * height, max(3.0, height / 120)
@@ -67,4 +67,4 @@ def _lens(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     half = np.sqrt(np.clip(radius**2 - down[:, 0] ** 2, 0, None))
     begin = np.clip(np.floor((width / 2 - half) / 2) * 2, 0, width)
     end = np.clip(np.ceil((width / 2 + half) / 2) * 2, 0, width)
-    return np.rint(np.clip(gain, 0, 1) * 32767).astype(np.int16), np.ascontiguousarray(np.stack([begin, end], axis=1).astype(np.uint32))
+    return np.rint(np.clip(gain, 0, 1) * 255).astype(np.uint8), np.ascontiguousarray(np.stack([begin, end], axis=1).astype(np.uint32))

@@ -39,10 +39,10 @@ blend_texels(int16_t *restrict out, const int16_t *restrict upper, const int16_t
 }
 
 static inline __attribute__((always_inline)) void
-light_row(int16_t *restrict row, const int16_t *restrict light, const int16_t *restrict noise, uint32_t count, int16_t zero)
+light_row(int16_t *restrict row, const uint8_t *restrict light, const int16_t *restrict noise, uint32_t count, int16_t zero)
 {
     for (uint32_t i = 0; i < count; i++)
-        row[i] = zero + scaled(row[i] - zero, light[i]) + noise[i];
+        row[i] = zero + scaled(row[i] - zero, (int16_t)(light[i] << 7)) + noise[i];
 }
 
 #if defined(__x86_64__)
@@ -53,7 +53,7 @@ blend_texels_avx2(int16_t *out, const int16_t *upper, const int16_t *lower, uint
 }
 
 __attribute__((target("avx2"))) static void
-light_row_avx2(int16_t *row, const int16_t *light, const int16_t *noise, uint32_t count, int16_t zero)
+light_row_avx2(int16_t *row, const uint8_t *light, const int16_t *noise, uint32_t count, int16_t zero)
 {
     light_row(row, light, noise, count, zero);
 }
@@ -93,7 +93,7 @@ static void light(struct scene *scene, uint32_t row, uint32_t begin, uint32_t en
     for (int component = 0; component < 3; component++) {
         int halved = component > 0;
         uint32_t first = begin >> halved, count = (end - begin) >> halved;
-        const int16_t *gains = (halved ? scene->light_chroma : scene->light) + (size_t)row * (scene->width >> halved) + first;
+        const uint8_t *gains = (halved ? scene->light_chroma : scene->light) + (size_t)row * (scene->width >> halved) + first;
         const int16_t *noise = scene->noise + (next_random(scene) & (SCENE_NOISE_SAMPLES - 1));
         (has_avx2() ? light_row_avx2 : light_row)(scene->rows[component] + first, gains, noise, count, halved ? NEUTRAL : BLACK);
     }
@@ -127,6 +127,15 @@ static inline int16_t mixed(int16_t sample, float colour, float cover)
 /* A run of pixels of one row and their place in a strip; a stretch at a time so that each step is a vector loop. */
 enum { STRETCH = 256 };
 
+/* Mixes every `apart`-th colour of the stretch into samples that lie one after the other. */
+static inline __attribute__((always_inline)) void
+mix_stretch(int16_t *restrict samples, const float *restrict colours, const int32_t *restrict step, const float *restrict gain,
+            const float *restrict cover, int32_t count, int32_t apart, float zero)
+{
+    for (int32_t i = 0; i < count; i++)
+        samples[i] = mixed(samples[i], zero + (colours[step[i * apart]] - zero) * gain[i * apart], cover[i * apart]);
+}
+
 static inline __attribute__((always_inline)) void
 draw_stretch(struct scene *scene, const struct scene_strip *strip, float dy, int32_t first, int32_t count)
 {
@@ -147,15 +156,10 @@ draw_stretch(struct scene *scene, const struct scene_strip *strip, float dy, int
         gain[i] = (strip->gain_begin + (strip->gain_end - strip->gain_begin) * part)
             * (1 - strip->ridge_depth * fabsf(2 * (phase - floorf(phase)) - 1));
     }
-    int16_t *luma = scene->rows[0] + first;
-    for (int32_t i = 0; i < count; i++)
-        luma[i] = mixed(luma[i], BLACK + (colours[0][step[i]] - BLACK) * gain[i], cover[i]);
     /* Chroma is co-sited with the even luma samples; stretches begin at one. */
-    int16_t *cb = scene->rows[1] + first / 2, *cr = scene->rows[2] + first / 2;
-    for (int32_t i = 0; i < (count + 1) / 2; i++) {
-        cb[i] = mixed(cb[i], NEUTRAL + (colours[1][step[2 * i]] - NEUTRAL) * gain[2 * i], cover[2 * i]);
-        cr[i] = mixed(cr[i], NEUTRAL + (colours[2][step[2 * i]] - NEUTRAL) * gain[2 * i], cover[2 * i]);
-    }
+    mix_stretch(scene->rows[0] + first, colours[0], step, gain, cover, count, 1, BLACK);
+    mix_stretch(scene->rows[1] + first / 2, colours[1], step, gain, cover, (count + 1) / 2, 2, NEUTRAL);
+    mix_stretch(scene->rows[2] + first / 2, colours[2], step, gain, cover, (count + 1) / 2, 2, NEUTRAL);
 }
 
 #if defined(__x86_64__)

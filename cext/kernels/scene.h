@@ -43,8 +43,8 @@ struct scene {
     uint32_t margin;                  /* texture pixels around the raster on every side; the most that it may move */
     const int16_t *texture[3];        /* Y, Cb, Cr */
     const float *shift;               /* height x (x, y): how far the texture has moved in each row, pixels, |shift| < margin - 1 */
-    const int16_t *light;             /* height x width: what the endoscope's light and its round edge leave, Q15 */
-    const int16_t *light_chroma;      /* height x width / 2 */
+    const uint8_t *light;             /* height x width: what the endoscope's light and its round edge leave, of 256 */
+    const uint8_t *light_chroma;      /* height x width / 2 */
     const uint32_t *view;             /* height x (begin, end): columns inside the round view, even */
     const int16_t *noise;
     const float (*profiles)[3][SCENE_PROFILE_STEPS];   /* 14-bit codes */
