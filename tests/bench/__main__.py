@@ -1,12 +1,13 @@
-"""`make bench`: the whole path beside its peers, as a table and JSON.   python -m tests.bench [latency stages fanout soak] [--minutes N]"""
+"""`make bench`: the whole path beside its peers, as a table and JSON.   python -m tests.bench [reception latency stages fanout soak] [--minutes N]"""
 import argparse
 import tempfile
 from pathlib import Path
 
 from tests.bench import path
+from tests.bench.reception import reception
 from tests.bench.table import Table
 
-ROWS = {"latency": path.latency, "stages": path.stages, "fanout": path.fanout}
+ROWS = {"reception": reception, "latency": path.latency, "stages": path.stages, "fanout": path.fanout}
 
 
 def main():

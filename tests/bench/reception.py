@@ -24,13 +24,13 @@ def reception(table, folder, seconds=10):
             time.sleep(0.1)
         ours, packets, seen = _our_cpu(folder / "endoscope.sdp", seconds)
         single, single_packets, _ = _our_cpu(folder / "endoscope.sdp", seconds, "single")
-        theirs = _gstreamer_cpu(port, seconds)
+        theirs, their_packets = _gstreamer_cpu(port, seconds)
     finally:
         source.kill()
         source.wait()
     cost = ours / packets * 1e6
     row = "reception, 1280x720p50 10 bit"
-    beside = f"GStreamer {theirs / packets * 1e6:.2f} us (ratio {ours / theirs:.2f})" if theirs else "GStreamer not installed"
+    beside = f"GStreamer {theirs / their_packets * 1e6:.2f} us (ratio {cost / (theirs / their_packets * 1e6):.2f})" if theirs else "GStreamer not installed"
     table.add(row, "CPU a packet", cost, "us", "<= 1.6", beside)
     table.add(row, "CPU", ours / seconds * 100, "% of a core", "10-15", f"GStreamer {theirs / seconds * 100:.0f}" if theirs else "")
     table.add(row, "CPU a packet where the kernel merges nothing", single / single_packets * 1e6, "us", "<= 1.6")
@@ -62,15 +62,21 @@ def _our_cpu(place, seconds, *options):
 
 
 def _gstreamer_cpu(port, seconds):
-    """CPU seconds of GStreamer over `seconds` of the same flow; 0 if it is not installed."""
+    """CPU seconds of GStreamer over `seconds` of the same flow, and packets; zeros if it is not installed."""
     if not shutil.which("gst-launch-1.0"):
-        return 0
+        return 0, 0
     process = subprocess.Popen([HERE / "peers" / "gstreamer_ingest.sh", str(port)], stdout=subprocess.DEVNULL)
     try:
         time.sleep(WARM_UP_S)
-        before = cpu_s(process.pid)
+        before, packets = cpu_s(process.pid), _datagrams_read()
         time.sleep(seconds)
-        return cpu_s(process.pid) - before
+        return cpu_s(process.pid) - before, _datagrams_read() - packets
     finally:
         process.kill()
         process.wait()
+
+
+def _datagrams_read():
+    """UDP datagrams that programs of this machine have read: GStreamer does not count its own."""
+    names, values = [line.split()[1:] for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Udp:")]
+    return int(dict(zip(names, values))["InDatagrams"])
