@@ -1,0 +1,153 @@
+"""The hooks into aiortc and aioice: the self-check, and what reaches a media port or an association from a hostile network."""
+import asyncio
+import struct
+
+import pytest
+from aioice import stun
+from aioice.ice import Connection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.errors import ApplianceError
+from appliance.fanout import hooks
+from appliance.fanout.hooks.ice import ADDRESSES_MAX
+from tests.unit.fanout.virtual_time import run
+
+STRANGER = ("192.0.2.9", 4000)
+
+
+class Listener:
+    """Hears what transports report."""
+
+    def __init__(self):
+        self.counts, self.selected, self.lost, self.closed, self.compounds = {}, 0, 0, 0, []
+
+    def malformed(self, kind):
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+
+    def path_selected(self):
+        self.selected += 1
+
+    def path_lost(self):
+        self.lost += 1
+
+    def closed_by_viewer(self):
+        self.closed += 1
+
+    def channel_opened(self, channel):
+        pass
+
+
+async def verify():
+    hooks.verify()
+
+
+def test_the_installed_libraries_pass_the_check():
+    asyncio.run(verify())
+
+
+def test_another_version_is_refused_with_both_versions_named(monkeypatch):
+    monkeypatch.setitem(hooks.VERSIONS, "aioice", "0.9.0")
+    with pytest.raises(ApplianceError, match="aioice 0.9.0, found 0.13.0"):
+        asyncio.run(verify())
+
+
+def test_a_method_that_moved_is_named(monkeypatch):
+    monkeypatch.delattr(Connection, "check_complete")
+    with pytest.raises(ApplianceError, match=r"aioice\.ice\.Connection\.check_complete"):
+        asyncio.run(verify())
+
+
+def test_a_method_with_other_arguments_is_named(monkeypatch):
+    async def close(self, reason):
+        pass
+
+    monkeypatch.setattr(Connection, "close", close)
+    with pytest.raises(ApplianceError, match=r"Connection\.close"):
+        asyncio.run(verify())
+
+
+async def _agent(listener):
+    agent = hooks.IceAgent(("127.0.0.1",), listener)
+    await agent.gather_candidates()
+    agent.remote_username, agent.remote_password = "abcd", "p" * 22
+    return agent
+
+
+def _check(agent, **attributes):
+    """A connectivity check with the right credentials, as the viewer sends it."""
+    message = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+    message.attributes.update({"USERNAME": f"{agent.local_username}:abcd", "PRIORITY": 1, "ICE-CONTROLLING": 1} | attributes)
+    message.add_message_integrity(agent.local_password.encode())
+    return bytes(message)
+
+
+def sorted_by(datagrams):
+    """What an agent reports of (datagram, address) pairs; None in place of a datagram is a right check."""
+    async def scenario():
+        listener = Listener()
+        agent = await _agent(listener)
+        taken = []
+        agent.on_datagram = taken.append
+        connecting = asyncio.ensure_future(agent.connect())
+        await asyncio.sleep(0)
+        for data, address in datagrams:
+            agent.sort(agent._protocols[0], _check(agent) if data is None else data, address)
+        connecting.cancel()
+        await agent.close()
+        return listener, taken, agent
+
+    return asyncio.run(scenario())
+
+
+attributes = st.lists(st.tuples(st.sampled_from((1, 6, 8, 9, 0x20, 0x24, 0x25, 0x8028, 0x8029, 0x802A)), st.binary(max_size=24)), max_size=5)
+stun_like = st.builds(
+    lambda kind, pairs: (lambda body: struct.pack("!HHI12s", kind, len(body), 0x2112A442, b"t" * 12) + body)(
+        b"".join(struct.pack("!HH", number, len(value)) + value + bytes(-len(value) % 4) for number, value in pairs)),
+    st.sampled_from((1, 0x101, 0x111, 3)), attributes)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(st.binary(max_size=100), stun_like), min_size=1, max_size=20))
+def test_whatever_a_stranger_sends_is_counted_and_hurts_nobody(datagrams):
+    listener, taken, _ = sorted_by([(data, STRANGER) for data in datagrams])
+    assert taken == [] and listener.selected == 0 and set(listener.counts) <= {"stun", "stranger"}
+
+
+def test_dtls_and_srtcp_are_taken_only_from_where_a_right_check_came_from():
+    hello, report, other = b"\x16" + bytes(30), b"\x80\xc9" + bytes(30), b"\x40" + bytes(30)
+    listener, taken, _ = sorted_by([(hello, STRANGER), (None, STRANGER), (hello, STRANGER), (report, STRANGER), (other, STRANGER), (hello, ("192.0.2.9", 4001))])
+    assert taken == [hello, report] and listener.counts == {"stranger": 3}
+
+
+def test_a_viewer_cannot_make_us_remember_any_number_of_addresses():
+    _, _, agent = sorted_by([(None, ("192.0.2.9", port)) for port in range(4000, 4500)])
+    assert len(agent.remote_candidates) == ADDRESSES_MAX
+
+
+def test_a_check_without_its_priority_is_counted():
+    async def scenario():
+        listener = Listener()
+        agent = await _agent(listener)
+        connecting = asyncio.ensure_future(agent.connect())
+        await asyncio.sleep(0)
+        message = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+        message.attributes.update({"USERNAME": f"{agent.local_username}:abcd", "ICE-CONTROLLING": 1})
+        message.add_message_integrity(agent.local_password.encode())
+        agent.sort(agent._protocols[0], bytes(message), STRANGER)
+        connecting.cancel()
+        await agent.close()
+        return listener.counts
+
+    assert asyncio.run(scenario()) == {"stun": 1}
+
+
+def test_an_address_that_is_not_ours_is_left_out():
+    async def scenario():
+        agent = hooks.IceAgent(("192.0.2.77", "127.0.0.1"), Listener())
+        await agent.gather_candidates()
+        hosts = [candidate.host for candidate in agent.local_candidates]
+        await agent.close()
+        return hosts
+
+    assert run(scenario()) == ["127.0.0.1"]
