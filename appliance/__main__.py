@@ -41,8 +41,9 @@ def _stage(name: str) -> int:
     from appliance.runtime.stage import open_stage
 
     log.start()
-    stage = open_stage(name)
-    importlib.import_module(f"appliance.{name.split('.')[0]}").run(stage)
+    # Imported before the rings are joined: a reader that attaches and then imports for a second costs its writer slots.
+    module = importlib.import_module(f"appliance.{name.split('.')[0]}")
+    module.run(open_stage(name))
     return 0
 
 
