@@ -1,0 +1,151 @@
+"""The viewer as a person meets it, in a real Chromium: the link, what the page says in each state, the controls, leaving."""
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from tests.system.theatre import wait_until
+
+PLAYING = "window.applianceViewer && applianceViewer.frames > 25"
+HEADING = "document.getElementById('curtain').hidden ? '' : document.getElementById('curtain-heading').textContent"
+# Counts the page's own offers and errors from the first moment on.
+WITNESS = """(() => { window.offers = 0; window.problems = []; const real = window.fetch;
+    window.fetch = (url, options) => { if (options && options.method === 'POST') window.offers += 1; return real(url, options); };
+    addEventListener('error', event => window.problems.push(String(event.message)));
+    addEventListener('unhandledrejection', event => window.problems.push(String(event.reason)));
+    addEventListener('securitypolicyviolation', event => window.problems.push(event.violatedDirective + ' ' + event.blockedURI)); })()"""
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens an address in a tab that is witnessed and closed in the end."""
+    pages = []
+
+    def open_page(url, width=1280, height=800, mobile=False):
+        page = browser.open("about:blank", width, height, mobile)
+        pages.append(page)
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=WITNESS)
+        page.call("Page.navigate", url=url)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+def test_the_link_plays_within_the_content_security_policy(theatre, visit):
+    page = visit(theatre.link("expert"))
+    page.wait(PLAYING, 30)
+    assert page.evaluate("problems") == []
+    assert page.evaluate("document.getElementById('state-label').textContent") == "Live"
+    assert page.evaluate("document.getElementById('title').textContent") == "Endoscope, theatre 3"
+
+
+def test_the_token_leaves_the_address_bar_and_a_reload_still_plays(theatre, visit):
+    page = visit(theatre.link("expert"))
+    page.wait(PLAYING, 30)
+    assert "token" not in page.evaluate("location.href") and page.evaluate("location.hash") == ""
+    page.call("Page.reload")
+    page.wait(f"performance.getEntriesByType('navigation')[0].type === 'reload' && {PLAYING}", 30)
+
+
+def test_without_a_token_the_page_asks_for_the_link_and_a_pasted_one_opens(theatre, visit):
+    page = visit(theatre.url)
+    page.wait("window.applianceViewer && document.body.dataset.view === 'link'")
+
+    def paste(text):
+        page.evaluate(f"document.getElementById('link-field').value = {json.dumps(text)}; document.querySelector('#link-form button').click()")
+
+    paste("no link at all")
+    assert "not a viewer link" in page.evaluate("document.getElementById('link-problem').textContent")
+    paste(theatre.link("student"))
+    page.wait(PLAYING, 30)
+    assert page.evaluate("applianceViewer.role") == "student"
+
+
+@pytest.mark.parametrize(("token", "heading"), [("invalid.invalid.invalid", "no longer valid"), ("other", "does not open this stream")])
+def test_a_refusal_is_final_and_said_in_words(theatre, visit, token, heading):
+    if token == "other":
+        token = theatre.link("expert").split("token=")[1]
+        page = visit(f"{theatre.url}/?stream=another#token={token}")
+    else:
+        page = visit(f"{theatre.url}/?stream=endoscope#token={token}")
+    page.wait("window.applianceViewer && applianceViewer.state === 'refused'")
+    assert heading in page.evaluate(HEADING)
+    time.sleep(1.5)
+    assert page.evaluate("offers") == 1, "a refused viewer does not ask again"
+
+
+def test_the_panel_names_patient_study_and_device_and_lists_every_element(theatre, visit):
+    page = visit(theatre.link("expert"))
+    page.wait("window.applianceViewer && document.getElementById('patient-name').textContent", 30)
+    for part in ("patient", "study", "device"):
+        assert page.evaluate(f"document.querySelectorAll('#{part} dd').length") >= 2, part
+    page.evaluate("document.getElementById('everything').open = true")
+    page.wait("document.querySelectorAll('#elements .row').length > 30")
+    tags = page.evaluate("Array.from(document.querySelectorAll('#elements .tag'), tag => tag.textContent)")
+    assert {"(0002,0033)", "(0006,0001)", "(0010,0010)", "(0099,1003)"} <= set(tags)
+
+
+def test_live_values_follow_the_picture(theatre, visit):
+    page = visit(theatre.link("expert"))
+    page.wait(PLAYING, 30)
+    page.wait("document.getElementById('r-frame').textContent !== '–'")
+    first = page.evaluate("document.getElementById('r-frame').textContent")
+    page.wait(f"document.getElementById('r-frame').textContent !== {json.dumps(first)}", 5)
+    assert page.evaluate("document.getElementById('r-instrument').textContent") not in ("", "–")
+    page.wait("document.getElementById('latency').textContent !== '–'", 5)
+
+
+def test_a_students_page_says_that_it_is_de_identified(theatre, visit):
+    page = visit(theatre.link("student"), 390, 844, True)
+    page.wait(PLAYING, 30)
+    text = page.evaluate("document.body.innerText")
+    assert "De-identified view" in text and "All elements" not in text and "Patient ID" not in text
+
+
+def test_controls_answer_to_keys_and_are_named_for_screen_readers(theatre, visit):
+    page = visit(theatre.link("expert"))
+    page.wait("window.applianceViewer && applianceViewer.joined > 25", 30)
+    unnamed = "Array.from(document.querySelectorAll('.controls button')).filter(b => !b.getAttribute('aria-label') || !b.hasAttribute('aria-pressed')).length"
+    assert page.evaluate(unnamed) == 0
+
+    def press(key):
+        page.evaluate(f"document.dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}', bubbles: true}}))")
+
+    marker = "getComputedStyle(document.getElementById('marker')).visibility"
+    page.wait(f"{marker} === 'visible'")
+    press("m")
+    time.sleep(0.3)
+    assert page.evaluate(marker) == "hidden"
+    press("m")
+    page.wait(f"{marker} === 'visible'")
+    width = page.evaluate("document.getElementById('stage').clientWidth")
+    press("i")
+    page.wait(f"document.getElementById('stage').clientWidth > {width}")
+
+
+def test_a_silent_theatre_is_named_the_last_picture_stays_and_nobody_storms(theatre, visit):
+    page = visit(theatre.link("expert"))
+    page.wait(PLAYING, 30)
+    os.kill(theatre.source.pid, signal.SIGSTOP)
+    page.wait("applianceViewer.state === 'away'", 20)
+    assert "No picture from the theatre" in page.evaluate(HEADING)
+    assert page.evaluate("applianceViewer.video.readyState >= 2 && applianceViewer.video.videoWidth") == 1280, "the last picture stays"
+    offers = page.evaluate("offers")
+    time.sleep(4)
+    assert page.evaluate("offers") - offers <= 2
+    seen = page.evaluate("applianceViewer.frames")
+    os.kill(theatre.source.pid, signal.SIGCONT)
+    page.wait(f"applianceViewer.frames > {seen + 25} && applianceViewer.state === 'live'", 30)
+    assert page.evaluate(HEADING) == ""
+
+
+def test_leaving_the_page_frees_its_place_at_once(theatre, visit):
+    page = visit(theatre.link("expert"))
+    page.wait(PLAYING, 30)
+    wait_until(lambda: theatre.metric("appliance_fanout_viewers") >= 1, 5, "the viewer in the metrics")
+    page.call("Page.navigate", url="about:blank")
+    wait_until(lambda: theatre.metric("appliance_fanout_viewers") == 0, 5, "the viewer to be gone long before its consent runs out")
