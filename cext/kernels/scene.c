@@ -9,7 +9,7 @@
 
 enum { FRACTION_BITS = 4, BLACK = 64 << FRACTION_BITS, NEUTRAL = 512 << FRACTION_BITS, WHITE = 940 << FRACTION_BITS };
 /* ST 2110-20 gives 10-bit video the codes 4..1019 (8-bit: 1..254); the others are reserved for timing. */
-enum { CODE_MIN = 4, CODE_MAX = 1019 };
+enum { CODE_MIN = 4, CODE_MAX = 1019, CODE8_MIN = 1, CODE8_MAX = 254 };
 static const uint64_t STAMP_SYNC = 0xA5C3;   /* 1010 0101 1100 0011 */
 
 /* Q15 product, rounded; in this very form GCC turns it into one pmulhrsw for eight or sixteen samples. */
@@ -217,7 +217,7 @@ static inline uint32_t code(int16_t sample)
 static inline uint8_t code8(int16_t sample)
 {
     int32_t rounded = (sample + (1 << (FRACTION_BITS + 1))) >> (FRACTION_BITS + 2);
-    return (uint8_t)(rounded < 1 ? 1 : rounded > 254 ? 254 : rounded);
+    return (uint8_t)(rounded < CODE8_MIN ? CODE8_MIN : rounded > CODE8_MAX ? CODE8_MAX : rounded);
 }
 
 static void pack8(const int16_t *luma, const int16_t *cb, const int16_t *cr, uint32_t begin, uint32_t end, uint8_t *row)
@@ -253,17 +253,42 @@ __attribute__((target("ssse3"))) static inline __m128i pack10_pair(__m128i sampl
     return _mm_shuffle_epi8(forty, octets);
 }
 
+/* Eight pixels from `x` in wire order: two pgroups in each half. */
+static inline __m128i wire_low(__m128i luma, __m128i chroma) { return _mm_unpacklo_epi16(chroma, luma); }
+static inline __m128i wire_high(__m128i luma, __m128i chroma) { return _mm_unpackhi_epi16(chroma, luma); }
+
+static inline __m128i chroma_pairs(const int16_t *cb, const int16_t *cr, uint32_t x)
+{
+    return _mm_unpacklo_epi16(_mm_loadl_epi64((const void *)(cb + x / 2)), _mm_loadl_epi64((const void *)(cr + x / 2)));
+}
+
 __attribute__((target("ssse3"))) static uint32_t
 pack10_ssse3(const int16_t *luma, const int16_t *cb, const int16_t *cr, uint32_t begin, uint32_t end, uint8_t *row)
 {
     uint32_t x = begin;
     /* Safety: eight pixels are 20 octets and the second store ends at octet 26, so stay four pgroups away from the end. */
     for (; x + 16 <= end; x += 8) {
-        __m128i y = _mm_loadu_si128((const void *)(luma + x));
-        __m128i c = _mm_unpacklo_epi16(_mm_loadl_epi64((const void *)(cb + x / 2)), _mm_loadl_epi64((const void *)(cr + x / 2)));
+        __m128i y = _mm_loadu_si128((const void *)(luma + x)), c = chroma_pairs(cb, cr, x);
         uint8_t *out = row + x / 2 * 5;
-        _mm_storeu_si128((void *)out, pack10_pair(_mm_unpacklo_epi16(c, y)));
-        _mm_storeu_si128((void *)(out + 10), pack10_pair(_mm_unpackhi_epi16(c, y)));
+        _mm_storeu_si128((void *)out, pack10_pair(wire_low(y, c)));
+        _mm_storeu_si128((void *)(out + 10), pack10_pair(wire_high(y, c)));
+    }
+    return x;
+}
+
+static inline __m128i rounded8(__m128i samples)
+{
+    return _mm_srai_epi16(_mm_add_epi16(samples, _mm_set1_epi16(1 << (FRACTION_BITS + 1))), FRACTION_BITS + 2);
+}
+
+static uint32_t pack8_sse2(const int16_t *luma, const int16_t *cb, const int16_t *cr, uint32_t begin, uint32_t end, uint8_t *row)
+{
+    uint32_t x = begin;
+    for (; x + 8 <= end; x += 8) {
+        __m128i y = _mm_loadu_si128((const void *)(luma + x)), c = chroma_pairs(cb, cr, x);
+        __m128i octets = _mm_packus_epi16(rounded8(wire_low(y, c)), rounded8(wire_high(y, c)));
+        octets = _mm_min_epu8(_mm_max_epu8(octets, _mm_set1_epi8(CODE8_MIN)), _mm_set1_epi8((char)CODE8_MAX));
+        _mm_storeu_si128((void *)(row + 2 * x), octets);
     }
     return x;
 }
@@ -272,17 +297,15 @@ pack10_ssse3(const int16_t *luma, const int16_t *cb, const int16_t *cr, uint32_t
 void scene_pack(const struct scene *scene, const int16_t *luma, const int16_t *cb, const int16_t *cr,
                 uint32_t begin, uint32_t end, uint8_t *row, int simd)
 {
-    if (scene->depth == 8) {
-        pack8(luma, cb, cr, begin, end, row);
-        return;
-    }
 #if defined(__x86_64__)
-    if (simd && __builtin_cpu_supports("ssse3"))
+    if (simd && scene->depth == 8)
+        begin = pack8_sse2(luma, cb, cr, begin, end, row);   /* every x86-64 has SSE2 */
+    else if (simd && __builtin_cpu_supports("ssse3"))
         begin = pack10_ssse3(luma, cb, cr, begin, end, row);
 #else
     (void)simd;
 #endif
-    pack10(luma, cb, cr, begin, end, row);
+    (scene->depth == 8 ? pack8 : pack10)(luma, cb, cr, begin, end, row);
 }
 
 void scene_black(struct scene *scene)
