@@ -101,7 +101,8 @@ class Supervisor:
             file.seek(0)
             child.process = subprocess.Popen(
                 [sys.executable, "-m", "appliance", "stage", child.spec.name],
-                env=os.environ | {PLAN_VARIABLE: str(plan_fd)},
+                # No stage multiplies matrices: NumPy's threads would only idle, holding memory and what the stage gives up for itself.
+                env=os.environ | {PLAN_VARIABLE: str(plan_fd), "OPENBLAS_NUM_THREADS": "1"},
                 pass_fds=sorted(plan.descriptors() | {plan_fd}),
                 stdin=subprocess.DEVNULL,
                 # A Ctrl-C at the terminal reaches the supervisor alone, which then ends the stages in order.

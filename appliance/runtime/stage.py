@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from appliance import clock
 from appliance.config import Config, StreamConfig
 from appliance.protocol.sdp import AudioFlow, MetadataFlow, VideoFlow
+from appliance.runtime import capabilities
 from appliance.runtime.counters import Counters, Segment, Series
 from appliance.runtime.ring import RingReader, RingWriter
 
 PLAN_VARIABLE = "APPLIANCE_STAGE_PLAN_FD"
 HEARTBEAT_INTERVAL_S = 0.25
+# Stages that ask for a receive buffer above net.core.rmem_max while they start. No other stage needs a privilege, and none once it works.
+_RECEIVERS = ("ingest", "metadata", "sound")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -72,7 +75,7 @@ class Stage:
         self.readers = {ring.name: RingReader(ring.fd, ring.index, ring.doorbells[0], ring.format) for ring in plan.rings if ring.index >= 0}
         self.writers = {ring.name: RingWriter(ring.fd, list(ring.doorbells), ring.format) for ring in plan.rings if ring.index < 0}
         self.sockets = {name: socket.socket(fileno=fd) for name, fd in plan.sockets.items()}
-        self._stopping = False
+        self._stopping = self._privileged = False
         self._heartbeat = self.counters.gauge("appliance_stage_heartbeat_monotonic_seconds")
         self._ready = self.counters.gauge("appliance_stage_ready")
         self._heartbeat.set(clock.monotonic_ns())
@@ -90,7 +93,10 @@ class Stage:
         return not self._stopping
 
     def ready(self) -> None:
-        """Tells the supervisor that the stage works."""
+        """Tells the supervisor that the stage works, and gives up the privilege that starting took."""
+        if self._privileged:
+            capabilities.keep_only()
+            self._privileged = False
         self._ready.set(1)
 
     def stop(self, *_: object) -> None:
@@ -128,9 +134,12 @@ def open_stage(name: str) -> Stage:
     with open(int(number), "rb") as file:
         plan: StagePlan = pickle.load(file)  # written by our own parent into memory that only it and we hold
     _end_with(plan.supervisor_pid)
+    privileged = name.split(".")[0] in _RECEIVERS
+    capabilities.keep_only(*([capabilities.NET_ADMIN] if privileged else []))
     if plan.name != name:
         raise SystemExit(f"stage {name} was given the plan of {plan.name}")
     stage = Stage(plan)
+    stage._privileged = privileged
     signal.signal(signal.SIGTERM, stage.stop)
     signal.signal(signal.SIGINT, stage.stop)
     return stage
