@@ -2,15 +2,16 @@
 import base64
 import json
 import time
+from fractions import Fraction
 
 import pytest
 
 from appliance import clock
+from appliance.source import case
 from tests.system.theatre import wait_until
 
 MARKER_SECONDS = 30
 MARKER_PIXELS = 2.0
-PATIENT_WORDS_AT_LEAST = 3
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_latency_is_measured_on_the_picture(expert):
 
 def test_the_expert_sees_who_the_patient_is(expert):
     text = expert.evaluate("document.body.innerText")
-    for word in ("Patient", "Study", "Device"):
+    for word in ("Prüfling", "DEMO-000042", "Laparoscopic cholecystectomy", "Synthetic Optics", "SIM-0001"):
         assert word in text
     assert expert.evaluate("applianceViewer.role") == "expert"
 
@@ -84,9 +85,10 @@ def test_a_student_gets_the_picture_and_never_a_static_part(theatre, browser):
     messages = page.evaluate("window.raw")
     text = page.evaluate("document.body.innerText")
     page.close()
-    patient = patient_values(theatre)
-    for value in patient:
-        assert all(value not in message for message in messages), f"{value!r} reached a student"
+    for value in patient_values():
+        # The page hands the octets over as latin-1 text; the source writes UTF-8.
+        octets = value.encode().decode("latin-1")
+        assert all(octets not in message for message in messages), f"{value!r} reached a student"
         assert value not in text
     for message in messages:
         flags = ord(message[1])
@@ -95,13 +97,14 @@ def test_a_student_gets_the_picture_and_never_a_static_part(theatre, browser):
         assert message[16:16 + 128] == "\0" * 128
 
 
-def patient_values(theatre):
-    """What an expert's page shows of the patient, asked of the records themselves."""
-    from appliance.source import case
-
-    values = case.identifying_values()
-    assert len(values) >= PATIENT_WORDS_AT_LEAST
-    return [value.encode().decode("latin-1") for value in values]
+def patient_values():
+    """Words of the source's static part that tell who, where and by whom."""
+    part = case.static_part("1.2.3", bytes(16), bytes(16), 10, Fraction(50))
+    elements = (part.PatientName, part.PatientID, part.PatientBirthDate, part.PatientComments, part.AccessionNumber, part.StudyID, part.ReferringPhysicianName,
+                part.StudyDescription, part.InstitutionName, part.InstitutionalDepartmentName, part.OperatorsName, part.DeviceSerialNumber)
+    words = [word for element in elements for word in str(element).split("^") if len(word) > 4]
+    assert len(words) >= 10
+    return words
 
 
 def test_a_student_with_the_experts_stream_name_gains_nothing(theatre, browser):
