@@ -8,6 +8,7 @@ import socket
 import time
 
 import pytest
+from aioice import stun
 from aiortc.rtp import RtcpPsfbPacket, RtcpSrPacket
 
 from appliance import clock
@@ -212,6 +213,48 @@ def test_candidates_may_trickle(worker):
             return [status for status, _ in (taken, restart, unknown)]
 
     assert play(worker, scenario) == [204, 422, 404]
+
+
+class Elsewhere(asyncio.DatagramProtocol):
+    """A new address of a viewer that moved: it nominates itself, and answers the check that the worker makes."""
+
+    def __init__(self, someone):
+        ice = someone.peer.getTransceivers()[0].receiver.transport.transport._connection
+        self.own_password, self.other_password = ice.local_password.encode(), ice.remote_password.encode()
+        self.username = f"{ice.remote_username}:{ice.local_username}"
+        self.port = ice._nominated[1].remote_addr[1]
+        self.media = 0
+
+    def connection_made(self, transport):
+        self.transport = transport
+        check = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+        check.attributes.update({"USERNAME": self.username, "PRIORITY": 2, "ICE-CONTROLLING": 2**63, "USE-CANDIDATE": None})
+        check.add_message_integrity(self.other_password)
+        transport.sendto(bytes(check), ("127.0.0.1", self.port))
+
+    def datagram_received(self, data, addr):
+        if data[0] >= 128:
+            self.media += data[1] & 0x7F < 64 or data[1] & 0x7F > 95
+        elif data[0] < 4 and (message := stun.parse_message(data)).message_class == stun.Class.REQUEST:
+            reply = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, message.transaction_id)
+            reply.attributes["XOR-MAPPED-ADDRESS"] = addr
+            reply.add_message_integrity(self.own_password)
+            self.transport.sendto(bytes(reply), addr)
+
+
+def test_media_follows_a_viewer_to_another_address(worker):
+    async def scenario(control):
+        async with viewer(control, "0.a") as someone:
+            await (await someone.join()).watching()
+            loop = asyncio.get_running_loop()
+            transport, elsewhere = await loop.create_datagram_endpoint(lambda: Elsewhere(someone), local_addr=("127.0.0.1", 0))
+            await until(lambda: elsewhere.media > UNITS_A_SECOND)
+            at_home = len(someone.packets)
+            await asyncio.sleep(0.3)
+            transport.close()
+            return len(someone.packets) - at_home
+
+    assert play(worker, scenario) == 0
 
 
 def test_delete_ends_the_session_at_both_ends(worker):

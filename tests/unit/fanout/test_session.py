@@ -1,0 +1,81 @@
+"""A session's limits, in virtual time: a viewer that never connects, one that dies, and what is left of them."""
+import asyncio
+
+import pytest
+
+from appliance.fanout import answer, hooks
+from appliance.fanout.offer import parse_offer
+from appliance.fanout.rendition import Rendition
+from appliance.fanout.session import CONNECT_LIMIT_S, Session, Surroundings
+from appliance.frame import Audience
+from appliance.protocol.h264 import Profile
+from cext.fanout import Fanout
+from tests.unit.fanout.offers import CHROMIUM
+from tests.unit.fanout.test_hooks import Listener
+from tests.unit.fanout.virtual_time import run
+from tests.workbench import Workbench
+
+CONSENT_LIMIT_S = 60  # RFC 7675 section 5.1 ends consent after 30 s; aioice adds the time of its last requests
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = Workbench(tmp_path, "fanout.0")
+    yield bench
+    bench.close()
+
+
+def session_of(bench, text=CHROMIUM):
+    fanout, offer = Fanout(4, 4), parse_offer(text)
+    rendition = Rendition(fanout, bench.stage.readers["units.scope.expert.0"], "scope", "expert", b"h264", bench.stage.counters)
+    choice = answer.choose(offer, Audience.EXPERT, Profile.CONSTRAINED_BASELINE, ("expert",))
+    certificate = hooks.Certificate.make()
+    return Session(Surroundings(fanout, lambda: certificate, ("127.0.0.1",), "worker", lambda kind: None), offer, choice, rendition, None)
+
+
+def test_a_viewer_that_never_connects_is_given_up_and_leaves_nothing(bench):
+    async def scenario():
+        session = session_of(bench)
+        await session.open(answer.LocalVideo("scope", 1, "worker", 0x20, 1))
+        life = asyncio.create_task(session.run())
+        await asyncio.sleep(CONNECT_LIMIT_S / 2)
+        assert bench.viewers("expert").value == 1
+        await asyncio.wait_for(life, CONNECT_LIMIT_S)
+        assert len(asyncio.all_tasks()) == 1
+
+    run(scenario())
+    assert bench.viewers("expert").value == 0
+    assert bench.value("appliance_fanout_joins_failed_total", rendition="expert") == 1
+
+
+def test_a_session_that_is_ended_while_it_connects_ends_at_once(bench):
+    async def scenario():
+        session = session_of(bench)
+        await session.open(answer.LocalVideo("scope", 1, "worker", 0x20, 1))
+        life = asyncio.create_task(session.run())
+        await asyncio.sleep(1)
+        session.end()
+        await asyncio.wait_for(life, 1)
+
+    run(scenario())
+    assert bench.viewers("expert").value == 0 and bench.value("appliance_fanout_joins_failed_total", rendition="expert") == 0
+
+
+def test_a_viewer_that_dies_without_a_word_loses_its_path_when_its_consent_expires():
+    async def scenario():
+        listener = Listener()
+        ours, viewer = hooks.IceAgent(("127.0.0.1",), listener), hooks.IceAgent(("127.0.0.1",), Listener())
+        viewer.ice_controlling = True
+        await ours.gather_candidates()
+        await viewer.gather_candidates()
+        ours.remote_username, ours.remote_password = viewer.local_username, viewer.local_password
+        viewer.remote_username, viewer.remote_password = ours.local_username, ours.local_password
+        for candidate in ours.local_candidates:
+            await viewer.add_remote_candidate(candidate)
+        await asyncio.gather(ours.connect(), viewer.connect())
+        assert listener.selected == 1 and listener.lost == 0
+        await viewer.close()
+        await asyncio.sleep(CONSENT_LIMIT_S)
+        return listener.lost
+
+    assert run(scenario()) == 1
