@@ -14,6 +14,7 @@ BENCH_PACKAGES := janus simple-whip-client
 PREFIX ?= /opt/appliance
 CONFIG_DIR ?= /etc/appliance
 UNIT_DIR ?= /etc/systemd/system
+BIN_DIR ?= /usr/local/bin
 
 .PHONY: build demo test bench install uninstall clean
 .DEFAULT_GOAL := build
@@ -78,10 +79,10 @@ $(STAMPS)/viewer: $(STAMPS)/build-packages $(filter-out appliance/viewer/dist% a
 	@touch $@
 
 install: build
-	@PREFIX="$(PREFIX)" CONFIG_DIR="$(CONFIG_DIR)" UNIT_DIR="$(UNIT_DIR)" DESTDIR="$(DESTDIR)" systemd/install.sh
+	@PREFIX="$(PREFIX)" CONFIG_DIR="$(CONFIG_DIR)" UNIT_DIR="$(UNIT_DIR)" BIN_DIR="$(BIN_DIR)" DESTDIR="$(DESTDIR)" systemd/install.sh
 
 uninstall:
-	@PREFIX="$(PREFIX)" CONFIG_DIR="$(CONFIG_DIR)" UNIT_DIR="$(UNIT_DIR)" DESTDIR="$(DESTDIR)" systemd/install.sh --remove
+	@PREFIX="$(PREFIX)" CONFIG_DIR="$(CONFIG_DIR)" UNIT_DIR="$(UNIT_DIR)" BIN_DIR="$(BIN_DIR)" DESTDIR="$(DESTDIR)" systemd/install.sh --remove
 
 clean:
 	rm -rf build $(VENV) appliance/viewer/dist appliance/viewer/node_modules cext/*.so cext/*.c *.egg-info

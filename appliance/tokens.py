@@ -159,9 +159,9 @@ def _create(path: Path) -> None:
             file.write(secrets.token_hex(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
-            if os.geteuid() == 0:
+            owner = path.parent.stat()
+            if os.geteuid() == 0 and owner.st_uid != 0:
                 # An administrator's `appliance token` must not make a key that the service cannot read.
-                owner = path.parent.stat()
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
         try:
             os.link(draft, path)
