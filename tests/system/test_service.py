@@ -19,7 +19,7 @@ SYSTEMD = ROOT / "systemd"
 UNIT = SYSTEMD / "appliance.service"
 SANDBOX = Path(__file__).with_name("sandbox.py")
 # In tenths, of 100. What remains is what the appliance is for: the network, a capability for large buffers, devices that encode.
-EXPOSURE_MAX = 25
+EXPOSURE_MAX = 20
 FILE_ACCESS = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: root may keep them
 NET_ADMIN = 1 << 12
 
