@@ -9,7 +9,6 @@ STAMPS := build/stamps
 BUILD_PACKAGES := gcc libc6-dev libssl-dev python3-dev python3-venv
 TEST_PACKAGES := chromium firefox-esr ffmpeg gir1.2-gst-plugins-bad-1.0 gstreamer1.0-nice gstreamer1.0-plugins-bad \
 	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-tools iproute2 prometheus python3-gst-1.0 systemd
-BENCH_PACKAGES := janus simple-whip-client
 
 PREFIX ?= /opt/appliance
 CONFIG_DIR ?= /etc/appliance

@@ -48,15 +48,15 @@ def _stage(name: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from appliance.check import check
     from appliance.config import load
     from appliance.resources import Resources
     from appliance.runtime import log
     from appliance.supervisor import Supervisor
-    from appliance.topology import lay_out
 
     log.start()
     config = load(options.config)
-    topology = lay_out(config)
+    topology = check(config)
     Supervisor(config, topology, Resources(config, topology)).run()
 
 

@@ -18,6 +18,8 @@
 
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
 #define INTERRUPTIONS_MAX 8
+/* Room for two keyframes with the kernel's overhead; above net.core.wmem_max the kernel grants less, and a full socket is counted. */
+#define SEND_QUEUE_BYTES (1 << 20)
 
 int destination_open(struct destination *destination, int fd, const char *host, uint16_t port, enum send_way way)
 {
@@ -38,7 +40,11 @@ int destination_open(struct destination *destination, int fd, const char *host, 
     destination->way = way;
     freeaddrinfo(found);
     destination->fd = fcntl(fd, F_DUPFD_CLOEXEC, fd);
-    return destination->fd < 0 ? -errno : 0;
+    if (destination->fd < 0)
+        return -errno;
+    int queue = SEND_QUEUE_BYTES;
+    setsockopt(destination->fd, SOL_SOCKET, SO_SNDBUF, &queue, sizeof queue);
+    return 0;
 }
 
 void destination_close(struct destination *destination) { close(destination->fd); }
