@@ -48,7 +48,9 @@ def _stage(name: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from appliance.check import check
+    import logging
+
+    from appliance.check import check, notes
     from appliance.config import load
     from appliance.resources import Resources
     from appliance.runtime import log
@@ -57,6 +59,9 @@ def _run(options: argparse.Namespace) -> None:
     log.start()
     config = load(options.config)
     topology = check(config)
+    for stream in config.streams:
+        for note in notes(stream, topology):
+            logging.getLogger(stream.name).warning("%s", note)
     Supervisor(config, topology, Resources(config, topology)).run()
 
 

@@ -28,12 +28,18 @@ def run(options: argparse.Namespace) -> int:
     print(f"{config.path}: good. HTTPS on {join_address(server.listen_host, server.listen_port)}, {len(topology.stages)} stages:")
     for stream in config.streams:
         flows = topology.flows[stream.name]
-        notes = [note for flow in (flows.video, flows.metadata) if flow for note in flow.notes]
         print(f"  {stream.name}: {flows.video.format} from {flows.video.group}:{flows.video.port} on {stream.interface}"
               + (f", metadata from {flows.metadata.group}:{flows.metadata.port}" if flows.metadata else ", no metadata"))
-        for note in notes:
+        for note in notes(stream, topology):
             print(f"    note: {note}")
     return 0
+
+
+def notes(stream: StreamConfig, topology: Topology) -> list[str]:
+    """What a person should know of a stream that runs all the same."""
+    flows = topology.flows[stream.name]
+    sound = ["sound is not received yet: the picture and its metadata are, the audio flow is left alone"] if stream.audio else []
+    return [note for flow in (flows.video, flows.metadata) if flow for note in flow.notes] + sound
 
 
 def check(config: Config) -> Topology:

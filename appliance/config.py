@@ -289,5 +289,5 @@ title = "Endoscope, theatre 3"
 interface = "lo"                   # where the multicast groups are joined: a name or an address
 video = "endoscope.sdp"            # a path or an http(s) URL
 # metadata = "endoscope-metadata.sdp"
-# audio = "room.sdp"
+# audio = "room.sdp"              # sound is not received yet
 """

@@ -26,7 +26,6 @@ ALLOWED = {
     "status": (*VALUES, "config"),
     "demo": (*VALUES, "config", "tokens"),
 }
-# The one module that hooks aiortc is long by nature; no other may be.
 LINES_MAX = {".py": 600, ".pyx": 600, ".c": 600, ".h": 600, ".ts": 600}
 # Nothing of the network or the clock belongs into a protocol.
 NOT_IN_PROTOCOL = {"socket", "time", "logging", "threading", "asyncio", "cext"}

@@ -115,7 +115,7 @@ def test_a_student_with_the_experts_stream_name_gains_nothing(theatre, browser):
     claims["role"] = "expert"
     forged = ".".join([header, base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("="), signature])
     page = browser.open(f"{theatre.url}/?stream=endoscope#token={forged}")
-    page.wait("window.applianceViewer && document.body.innerText.length > 10", 10)
+    page.wait("window.applianceViewer && applianceViewer.state !== 'live' && /token|link|access/i.test(document.body.innerText)", 10)
     time.sleep(1)
     assert page.evaluate("applianceViewer.frames") == 0
     page.close()

@@ -100,7 +100,10 @@ class Theatre:
 
     def start(self, seconds=30):
         self.process = self._popen("run", "--config", str(self.config_path), log="appliance.log")
-        wait_until(lambda: self.process.poll() is not None or self.healthy(), seconds, "a healthy appliance:\n" + self.log_path.read_text())
+        try:
+            wait_until(lambda: self.process.poll() is not None or self.healthy(), seconds, "a healthy appliance")
+        except AssertionError as error:
+            raise AssertionError(self.log_path.read_text()) from error
         assert self.process.poll() is None, self.log_path.read_text()
         wait_until(lambda: self.metric("appliance_ingest_frames_total") > 0, 10, "frames")
 
