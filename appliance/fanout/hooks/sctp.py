@@ -25,7 +25,8 @@ from appliance.errors import ApplianceError
 from appliance.fanout.hooks.dtls import DtlsTransport
 from appliance.fanout.hooks.peer import Peer
 
-# What a viewer may keep unacknowledged or waiting before further messages pass it by: a second of metadata.
+# With this much unacknowledged or waiting, further messages pass a viewer by: a second of metadata. The limit is on what is held
+# already and not on the message itself: a static part may be larger, and would otherwise never be sent.
 BUFFERED_BYTES_MAX = 32 * 1024
 # Viewers only open a channel; what they send beyond that is held within these.
 REASSEMBLY_BYTES_MAX = 16 * 1024
@@ -74,7 +75,7 @@ class Association(RTCSctpTransport):
     def send_message(self, channel: RTCDataChannel, message: bytes) -> bool:
         """Sends a binary message at once. False if the viewer has too much unread: then it misses this one."""
         waiting = sum(len(chunk.user_data) for chunk in self._outbound_queue) if self._outbound_queue else 0
-        if channel.readyState != "open" or self._flight_size + waiting + len(message) > BUFFERED_BYTES_MAX:
+        if channel.readyState != "open" or self._flight_size + waiting >= BUFFERED_BYTES_MAX:
             return False
         if self._remote_max_message_size and len(message) > self._remote_max_message_size:
             return False
