@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.protocol import grain, rtp
-from appliance.protocol.grain import END, SESSION_PROOF_PACKETS, START, GrainAssembler
+from appliance.protocol.grain import END, GRAIN_PACKETS_MAX, SESSION_PROOF_PACKETS, START, GrainAssembler
 
 PAYLOAD_TYPE, FLAGS_ID, SSRC = 104, 5, 0x11223344
 GRAIN = bytes(128) + b"DICM" + bytes(range(256)) * 10
@@ -133,6 +133,21 @@ def test_an_endless_grain_takes_no_memory():
     receiver = assembler(bytes_max=1000)
     fed(receiver, [packet(0, bytes(100), flags=START)] + [packet(n, bytes(100)) for n in range(1, 500)])
     assert receiver.dropped == {"oversize": 1} and receiver._open is None
+
+
+def test_a_grain_of_tiny_packets_is_bounded_by_their_number():
+    receiver = assembler()
+    most = packets(bytes(GRAIN_PACKETS_MAX), pieces=GRAIN_PACKETS_MAX)
+    more = packets(bytes(GRAIN_PACKETS_MAX + 1), GRAIN_PACKETS_MAX, 2000, pieces=GRAIN_PACKETS_MAX + 1)
+    assert fed(receiver, most + more) == [bytes(GRAIN_PACKETS_MAX)]
+    assert receiver.dropped == {"oversize": 1} and receiver._open is None
+
+
+def test_empty_packets_take_no_memory_and_begin_and_end_a_grain():
+    receiver = assembler()
+    fed(receiver, [packet(0, b"", flags=START)] + [packet(n, b"") for n in range(1, 70_000)])
+    assert not receiver._open.parts
+    assert fed(receiver, [packet(70_000, GRAIN), packet(70_001, b"", flags=END)]) == [GRAIN] and not receiver.dropped
 
 
 def test_foreign_packets_are_counted_by_reason():
