@@ -22,6 +22,8 @@ RECEIVE_BUFFER_BYTES = 256 * 1024
 DATAGRAM_BYTES_MAX = 65_536
 WAIT_S = 0.25
 STALE_NS = 3_000_000_000
+CAPTURE_DISTANCE_NS_MAX = 2_000_000_000
+"""The RTP time is taken for capture time only this near the arrival: further away the sender's clock is not PTP. As the kernel for video."""
 
 
 class MetadataRelay:
@@ -54,7 +56,7 @@ class MetadataRelay:
     def receive(self, datagram: bytes, now_tai_ns: int) -> None:
         """One packet from the network."""
         for assembled in self.assembler.receive(datagram, now_tai_ns):
-            self._relay(assembled, now_tai_ns)
+            self._relay(assembled)
 
     def tick(self, now_monotonic_ns: int) -> None:
         """At least every WAIT_S: brings the counters up to date and tells whether the flow went silent."""
@@ -64,7 +66,7 @@ class MetadataRelay:
             self._last_grain_ns, self._heard = now_monotonic_ns, False
         self._stale.set(int(now_monotonic_ns - self._last_grain_ns > STALE_NS))
 
-    def _relay(self, assembled: AssembledGrain, now_tai_ns: int) -> None:
+    def _relay(self, assembled: AssembledGrain) -> None:
         try:
             checked = dicom_rtv.check_grain(assembled.payload)
         except ProtocolError as error:
@@ -82,13 +84,12 @@ class MetadataRelay:
         if checked.has_static:
             self._statics.add()
         self._grain_number += 1
-        self._write(Audience.EXPERT, assembled.payload, checked.has_static, flags, assembled, now_tai_ns)
+        self._write(Audience.EXPERT, assembled.payload, checked.has_static, flags, assembled)
         if checked.dynamic is not None:
-            self._write(Audience.CLASS, reduce_grain(checked), False, flags, assembled, now_tai_ns)
+            self._write(Audience.CLASS, reduce_grain(checked), False, flags, assembled)
 
-    def _write(self, audience: Audience, payload: bytes, has_static: bool, flags: int, assembled: AssembledGrain, now_tai_ns: int) -> None:
-        ticks = assembled.rtp_timestamp - self.flow.mediaclk_offset & 0xFFFF_FFFF
-        capture_tai_ns = clock.unwrap_rtp_timestamp(ticks, now_tai_ns, self.flow.rate_hz)
+    def _write(self, audience: Audience, payload: bytes, has_static: bool, flags: int, assembled: AssembledGrain) -> None:
+        capture_tai_ns = self._capture_tai_ns(assembled)
         record = dicom_rtv.message(payload, assembled.rtp_timestamp, capture_tai_ns, has_static)
         for writer in self.writers[audience]:
             slot = writer.claim()
@@ -104,6 +105,13 @@ class MetadataRelay:
             slot.publish_tai_ns = published_tai_ns = clock.tai_ns()
             slot.publish()
             self._latency.observe_ns(published_tai_ns - capture_tai_ns)
+
+    def _capture_tai_ns(self, assembled: AssembledGrain) -> int:
+        """The instant that the RTP time says, or the arrival where that cannot be."""
+        ticks = assembled.rtp_timestamp - self.flow.mediaclk_offset & 0xFFFF_FFFF
+        arrival_tai_ns = assembled.first_packet_tai_ns
+        capture_tai_ns = clock.unwrap_rtp_timestamp(ticks, arrival_tai_ns, self.flow.rate_hz)
+        return capture_tai_ns if abs(capture_tai_ns - arrival_tai_ns) <= CAPTURE_DISTANCE_NS_MAX else arrival_tai_ns
 
 
 def run(stage: Stage) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from appliance import clock
 from appliance.frame import DISCONTINUITY, STATIC, Audience
-from appliance.metadata import STALE_NS, MetadataRelay
+from appliance.metadata import CAPTURE_DISTANCE_NS_MAX, STALE_NS, MetadataRelay
 from appliance.protocol import dicom_elements, dicom_rtv, grain, rtp, sdp
 from appliance.protocol.class_view import dynamic_only
 from appliance.runtime import metrics
@@ -92,6 +92,25 @@ def test_an_older_senders_media_clock_offset_is_taken_off_the_capture_time_only(
     stage.send(DYNAMIC, timestamp=(clock.rtp_timestamp(NOW_NS) + 5000) & 0xFFFF_FFFF)
     (record,) = stage.records(Audience.EXPERT)
     assert clock.rtp_timestamp(record.capture_tai_ns) == clock.rtp_timestamp(NOW_NS) == (record.rtp_timestamp - 5000) & 0xFFFF_FFFF
+
+
+@pytest.mark.parametrize("distance_ns", [CAPTURE_DISTANCE_NS_MAX + 20_000, 3_600_000_000_000])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_sender_without_ptp_is_timed_by_arrival_and_keeps_its_timestamp(stage, sign, distance_ns):
+    timestamp = clock.rtp_timestamp(NOW_NS + sign * distance_ns)
+    stage.send(FULL, timestamp)
+    for audience in Audience:
+        (record,) = stage.records(audience)
+        assert (record.capture_tai_ns, record.rtp_timestamp) == (NOW_NS, timestamp)
+        assert record.message[:16] == dicom_rtv.message(b"", timestamp, NOW_NS, audience is Audience.EXPERT)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_an_rtp_time_just_near_enough_is_the_capture_time(stage, sign):
+    timestamp = clock.rtp_timestamp(NOW_NS + sign * (CAPTURE_DISTANCE_NS_MAX - 20_000))
+    stage.send(DYNAMIC, timestamp)
+    (record,) = stage.records(Audience.EXPERT)
+    assert clock.rtp_timestamp(record.capture_tai_ns) == timestamp
 
 
 def test_records_are_numbered(stage):
