@@ -4,7 +4,6 @@ Everything happens on the event loop; `ended` is the only way out, and then noth
 """
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,8 +28,9 @@ METADATA_LABEL = "metadata"
 UNAVAILABLE = 503
 
 # In 10 ms units (minimum, maximum). Experts act on what they see: each picture is shown as soon as it is there. Classes sit on
-# Wi-Fi: up to 100 ms may smooth what the radio delays.
-PLAYOUT_DELAY = {Audience.EXPERT: (0, 0), Audience.CLASS: (0, 10)}
+# Wi-Fi: up to 150 ms smooth what the radio delays. Their minimum must not be 0: libwebrtc takes a minimum of 0 with a maximum of
+# up to 500 ms for a wish to show every picture at once, and smooths nothing.
+PLAYOUT_DELAY = {Audience.EXPERT: (0, 0), Audience.CLASS: (2, 15)}
 
 _VIDEO_RATE_HZ = 90_000
 _SECOND_NS = 1_000_000_000
@@ -51,7 +51,6 @@ class Session:
     """A viewer's session. The hooks' events come in as methods without underscore."""
 
     def __init__(self, surroundings: Surroundings, offer: Offer, choice: answer.Choice, rendition: Rendition, feed: RecordFeed | None) -> None:
-        self.etag = secrets.token_hex(8)
         self._shared, self._offer, self._choice, self._rendition, self._feed = surroundings, offer, choice, rendition, feed
         self._begun_ns = clock.monotonic_ns()
         self._path_selected, self._ended = asyncio.Event(), asyncio.Event()

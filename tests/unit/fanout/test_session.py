@@ -6,7 +6,7 @@ import pytest
 from appliance.fanout import answer, hooks
 from appliance.fanout.offer import parse_offer
 from appliance.fanout.rendition import Rendition
-from appliance.fanout.session import CONNECT_LIMIT_S, Session, Surroundings
+from appliance.fanout.session import CONNECT_LIMIT_S, PLAYOUT_DELAY, Session, Surroundings
 from appliance.frame import Audience
 from appliance.protocol.h264 import Profile
 from cext.fanout import Fanout
@@ -31,6 +31,12 @@ def session_of(bench, text=CHROMIUM):
     choice = answer.choose(offer, Audience.EXPERT, Profile.CONSTRAINED_BASELINE, ("expert",))
     certificate = hooks.Certificate.make()
     return Session(Surroundings(fanout, lambda: certificate, ("127.0.0.1",), "worker", lambda kind: None), offer, choice, rendition, None)
+
+
+def test_experts_see_at_once_and_only_a_class_is_smoothed():
+    assert PLAYOUT_DELAY[Audience.EXPERT] == (0, 0)
+    least, most = PLAYOUT_DELAY[Audience.CLASS]
+    assert 0 < least < most <= 50  # a least delay of 0 would switch smoothing off
 
 
 def test_a_viewer_that_never_connects_is_given_up_and_leaves_nothing(bench):
