@@ -1,6 +1,7 @@
 /**
  * Who and what the stream shows: keeps the static part by SOP Instance UID and turns each message into the frame's record.
- * Invariant: when the instance or the patient changes, nothing of the old one is left, before the new message is looked at.
+ * Invariant: when the instance or the patient changes, nothing of the old one is left, before the new message is looked at;
+ * and nothing is kept that no message has confirmed for STALE_AFTER_MS, for the picture may show somebody else by then.
  */
 import type { Dataset } from "./dicom/dataset.ts";
 import { decoderFor } from "./dicom/charset.ts";
@@ -10,9 +11,8 @@ import { type Message, MalformedMessage } from "./message.ts";
 /** Unordered delivery may bring the old instance's last messages after the new one's first; older than this is a new timeline. */
 const REORDERED_MS = 2_000;
 
-/** Without any message for so long, the details are marked; after the longer time they are no longer shown at all. */
+/** Without any message for so long, nothing is left to say whose picture it is. */
 export const STALE_AFTER_MS = 3_000;
-export const FORGET_AFTER_MS = 30_000;
 
 export interface FrameRecord {
   rtpTimestamp: number;
@@ -33,7 +33,13 @@ export class Chart {
   dynamicPart: Dataset | null = null;
   /** Counts the static parts taken over, so that a view knows when to redraw. */
   revision = 0;
-  private lastMessageMs: number | null = null;
+  /** Another object for each patient and instance, so that a view knows when nothing it has drawn may stay. */
+  subject = {};
+  /** No message at present: none came yet, or none for STALE_AFTER_MS. */
+  silent = true;
+  /** Silent after messages had come, which is no matter of waiting for the first one. */
+  fellSilent = false;
+  private lastMessageMs = 0;
   private firstCaptureMs = 0;
   private staticCaptureMs = 0;
 
@@ -51,6 +57,7 @@ export class Chart {
       this.firstCaptureMs = message.captureTaiMs;
     }
     this.lastMessageMs = nowMs;
+    this.silent = this.fellSilent = false;
     this.dynamicPart = message.dataset;
     if (newStatic) this.takeStatic(message);
     return { record: frameRecord(message), changed };
@@ -61,13 +68,17 @@ export class Chart {
     this.instanceUid = null;
     this.staticPart = null;
     this.dynamicPart = null;
-    this.lastMessageMs = null;
     this.staticCaptureMs = 0;
     this.revision += 1;
+    this.subject = {};
   }
 
-  silentForMs(nowMs: number): number | null {
-    return this.lastMessageMs === null ? null : nowMs - this.lastMessageMs;
+  /** Forgets everything once no message came for STALE_AFTER_MS; true if that has just happened. */
+  expire(nowMs: number): boolean {
+    if (this.silent || nowMs - this.lastMessageMs <= STALE_AFTER_MS) return false;
+    this.clear();
+    this.silent = this.fellSilent = true;
+    return true;
   }
 
   /** The character set that dynamic parts, which carry none of their own, are read with. */

@@ -1,14 +1,15 @@
 /** The panel beside the picture: patient, study, device, connection, all elements. Redrawn when the static part changes. */
-import { type Chart, STALE_AFTER_MS } from "./chart.ts";
+import type { Chart } from "./chart.ts";
 import { type Line, readDetails } from "./details.ts";
 import { dayOf } from "./dicom/values.ts";
 import { listElements, type Row } from "./dicom/listing.ts";
 import { instrumentElementName } from "./instrument.ts";
 import { element, make, write } from "./page.ts";
 
-/** No metadata for so long after the picture came: the source sends none. */
+/** The first metadata may come so long after the picture before its absence is worth a word. */
 const NONE_AFTER_MS = 4_000;
 const LISTING_INTERVAL_MS = 1_000;
+const MISSING = "No metadata from the theatre. Details and values are shown as soon as it arrives.";
 
 export class Panel {
   private readonly notice = element("notice", HTMLElement);
@@ -20,6 +21,7 @@ export class Panel {
   private readonly connection = element("connection", HTMLElement);
   private readonly everything = element("everything", HTMLDetailsElement);
   private readonly rows = element("elements", HTMLElement);
+  private subject: object | null = null;
   private revision = -1;
   private listedAt = 0;
 
@@ -31,15 +33,21 @@ export class Panel {
 
   /** `liveForMs`: how long there has been a picture; null while there is none. */
   update(chart: Chart, nowMs: number, liveForMs: number | null, expert: boolean): void {
-    const silentMs = chart.silentForMs(nowMs);
-    const stale = silentMs !== null && silentMs > STALE_AFTER_MS;
-    document.body.classList.toggle("stale", stale);
-    write(this.notice, noticeText(silentMs, stale, liveForMs));
-    this.notice.hidden = this.notice.textContent === "";
+    const missing = chart.fellSilent || (chart.silent && liveForMs !== null && liveForMs > NONE_AFTER_MS);
+    write(this.notice, missing ? MISSING : "");
+    this.notice.hidden = !missing;
+    if (chart.subject !== this.subject) {
+      this.subject = chart.subject;
+      this.revision = -1;
+      this.listedAt = 0;
+      this.rows.replaceChildren();
+    }
     if (chart.revision !== this.revision) {
       this.revision = chart.revision;
       this.drawDetails(chart, expert);
     }
+    this.identity.hidden = !expert || chart.staticPart === null;
+    this.waiting.hidden = !expert || missing || chart.staticPart !== null;
     if (expert && this.everything.open && nowMs - this.listedAt > LISTING_INTERVAL_MS) {
       this.listedAt = nowMs;
       this.drawElements(chart);
@@ -51,9 +59,7 @@ export class Panel {
   }
 
   private drawDetails(chart: Chart, expert: boolean): void {
-    const details = expert && chart.staticPart !== null ? readDetails(chart.staticPart, dayOf(Date.now())) : null;
-    this.waiting.hidden = !expert || details !== null;
-    this.identity.hidden = details === null;
+    const details = !expert || chart.staticPart === null ? null : readDetails(chart.staticPart, dayOf(Date.now()));
     write(this.patientName, details?.patientName ?? "");
     drawLines(this.lists.patient, details?.patient ?? []);
     drawLines(this.lists.study, details?.study ?? []);
@@ -72,12 +78,6 @@ function joinParts(dynamic: Row[], fixed: Row[]): Row[] {
   const firstFixed = fixed.findIndex((row) => row.depth === 0 && row.tag >= "0008,0000");
   const firstForeign = dynamic.findIndex((row) => row.depth === 0 && row.tag >= "0008,0000");
   return [...(firstForeign < 0 ? dynamic : dynamic.slice(0, firstForeign)), ...(firstFixed < 0 ? [] : fixed.slice(firstFixed))];
-}
-
-function noticeText(silentMs: number | null, stale: boolean, liveForMs: number | null): string {
-  if (stale) return `No metadata for ${Math.floor(silentMs! / 1_000)} s. Details and values may be out of date.`;
-  if (silentMs === null && liveForMs !== null && liveForMs > NONE_AFTER_MS) return "This source sends no metadata at the moment.";
-  return "";
 }
 
 function drawLines(list: HTMLElement, lines: Line[]): void {

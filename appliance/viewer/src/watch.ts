@@ -2,7 +2,7 @@
  * Watching one stream: joins frames with their records, drives the marker, and counts. Owns the player, the chart and the pace.
  * Invariant: the marker is shown only for a frame that was joined with its own record.
  */
-import { Chart, FORGET_AFTER_MS, type FrameRecord } from "./chart.ts";
+import { Chart, type FrameRecord } from "./chart.ts";
 import { WallClock } from "./clock.ts";
 import { RecordJoin } from "./join.ts";
 import { Marker } from "./marker.ts";
@@ -122,11 +122,9 @@ export class Watch {
     }
   }
 
-  /** Called now and then: details that nothing has confirmed for long are no longer shown beside the picture. */
+  /** Called now and then: details that no message has confirmed are not shown beside a picture that may be another patient's. */
   expire(nowMs: number): void {
-    if ((this.chart.silentForMs(nowMs) ?? 0) <= FORGET_AFTER_MS) return;
-    this.chart.clear();
-    this.forget();
+    if (this.chart.expire(nowMs)) this.forget();
   }
 
   /** Nothing of the former patient or instance may be joined or shown any more. */

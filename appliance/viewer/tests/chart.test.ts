@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Chart } from "../src/chart.ts";
+import { Chart, STALE_AFTER_MS } from "../src/chart.ts";
 import { RecordJoin } from "../src/join.ts";
 import { MalformedMessage, readMessage } from "../src/message.ts";
 import { frameGroups, message, part10, patient } from "./part10.ts";
@@ -104,13 +104,25 @@ test("a source whose clock was set back is followed", () => {
   assert.equal(chart.staticPart?.text("0010,0020"), "P2");
 });
 
-test("the chart knows how long the metadata has been silent", () => {
+test("details that no message has confirmed are forgotten, and come back with a static part only", () => {
   const chart = new Chart();
-  assert.equal(chart.silentForMs(50), null);
-  chart.accept(dynamic("1.2", START_NS), 100);
-  assert.equal(chart.silentForMs(3_200), 3_100);
-  chart.clear();
-  assert.equal(chart.silentForMs(9_000), null);
+  chart.accept(withStatic("1.2", START_NS, "P1"), 100);
+  const { subject } = chart;
+  assert.equal(chart.expire(100 + STALE_AFTER_MS), false);
+  assert.equal(chart.staticPart?.text("0010,0020"), "P1");
+  assert.equal(chart.expire(101 + STALE_AFTER_MS), true);
+  assert.deepEqual([chart.staticPart, chart.dynamicPart, chart.instanceUid, chart.fellSilent], [null, null, null, true]);
+  assert.notEqual(chart.subject, subject, "a view must redraw all it shows");
+  chart.accept(dynamic("1.2", START_NS + 5n * SECOND_NS), 5_000);
+  assert.deepEqual([chart.staticPart, chart.silent], [null, false]);
+  chart.accept(withStatic("1.2", START_NS + 6n * SECOND_NS, "P2"), 6_000);
+  assert.equal(chart.staticPart?.text("0010,0020"), "P2");
+});
+
+test("a chart that has heard nothing has nothing to forget", () => {
+  const chart = new Chart();
+  assert.equal(chart.expire(1e6), false);
+  assert.deepEqual([chart.silent, chart.fellSilent], [true, false]);
 });
 
 test("a frame is joined with the record of its own timestamp only", () => {

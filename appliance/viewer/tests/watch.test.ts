@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { STALE_AFTER_MS } from "../src/chart.ts";
+import { Marker } from "../src/marker.ts";
+import { Watch } from "../src/watch.ts";
+import { frameGroups, message, part10, patient } from "./part10.ts";
+
+/** What the page gives a watch that never presents a frame: a canvas to hide, an observer that nothing is told to. */
+function silentWatch(): Watch {
+  globalThis.ResizeObserver ??= class { observe() {} unobserve() {} disconnect() {} };
+  const marker = new Marker({ style: {} } as HTMLCanvasElement, {} as HTMLElement);
+  const video = {} as HTMLVideoElement;
+  return new Watch({ url: "https://appliance.example/whep/a", token: "" }, [video, video], marker, null, () => undefined);
+}
+
+const WITH_STATIC = message(part10("1.2", [frameGroups(1, [10, 20]), ...patient("P1", "Weber^Anna")]), { captureTaiNs: 1n, hasStatic: true });
+const DYNAMIC = message(part10("1.2", [frameGroups(2, [10, 20])]), { captureTaiNs: 2n });
+
+test("a patient whose metadata has ceased is not named beside a picture that goes on", () => {
+  const watch = silentWatch();
+  watch["message"](WITH_STATIC);
+  const heardMs = performance.now();
+  watch.expire(heardMs);
+  assert.equal(watch.chart.staticPart?.text("0010,0020"), "P1");
+  watch.expire(heardMs + STALE_AFTER_MS + 1);
+  assert.deepEqual([watch.chart.staticPart, watch.chart.dynamicPart, watch.record, watch.markerPosition], [null, null, null, null]);
+  watch["message"](DYNAMIC);
+  assert.equal(watch.chart.staticPart, null, "the same instance is no proof of the same patient");
+  watch["message"](WITH_STATIC);
+  assert.equal(watch.chart.staticPart?.text("0010,0020"), "P1");
+});
+
+test("no record from before the silence is joined with a frame after it", () => {
+  const watch = silentWatch();
+  watch["message"](WITH_STATIC);
+  assert.equal(watch["join"].size, 1);
+  watch.expire(performance.now() + STALE_AFTER_MS + 1);
+  assert.equal(watch["join"].size, 0);
+});
