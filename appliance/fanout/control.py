@@ -14,15 +14,13 @@ from appliance.protocol.session import TEXT_CHARACTERS_MAX
 
 # An SDP as JSON: every character may take six octets.
 BODY_BYTES_MAX = 6 * TEXT_CHARACTERS_MAX + 4096
-_FIELDS = ("stream", "audience", "sdp", "session")
+_FIELDS = ("stream", "audience", "expires_s", "sdp", "session")
 
 
 def application(worker: Worker) -> web.Application:
     """The application that serves the control socket."""
     async def create(request: web.Request) -> web.Response:
-        stream, audience, sdp, session = await _body(request)
-        text, etag = await worker.create(stream, audience, sdp, session)
-        return web.json_response({"sdp": text, "etag": etag}, status=201)
+        return web.json_response({"sdp": await worker.create(*await _body(request))}, status=201)
 
     async def trickle(request: web.Request) -> web.Response:
         await worker.trickle(request.match_info["session"], await request.text())
@@ -41,15 +39,15 @@ def application(worker: Worker) -> web.Application:
     return app
 
 
-async def _body(request: web.Request) -> tuple[str, Audience, str, str]:
+async def _body(request: web.Request) -> tuple[str, Audience, int, str, str]:
     try:
         body = json.loads(await request.text())
-        stream, audience, sdp, session = (body[name] for name in _FIELDS)
-        if all(isinstance(value, str) for value in (stream, sdp, session)):
-            return stream, Audience(audience), sdp, session
+        stream, audience, expires_s, sdp, session = (body[name] for name in _FIELDS)
+        if all(isinstance(value, str) for value in (stream, sdp, session)) and type(expires_s) is int:
+            return stream, Audience(audience), expires_s, sdp, session
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise OfferRefused(MALFORMED, f"the body needs the texts {', '.join(_FIELDS)} as JSON") from error
-    raise OfferRefused(MALFORMED, f"each of {', '.join(_FIELDS)} is a text")
+        raise OfferRefused(MALFORMED, f"the body needs {', '.join(_FIELDS)} as JSON") from error
+    raise OfferRefused(MALFORMED, "expires_s is a whole number, the other fields are texts")
 
 
 @web.middleware

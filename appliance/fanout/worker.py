@@ -5,6 +5,7 @@ Decides who gets what, on the event loop; no media packet passes through it.
 import asyncio
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -54,8 +55,8 @@ class Worker:
         """Sessions that there are, or are just being opened."""
         return len(self._sessions) + len(self._opening)
 
-    async def create(self, stream: str, audience: Audience, sdp: str, name: str) -> tuple[str, str]:
-        """Answers an offer: the answer's SDP and the session's entity tag. OfferRefused says what was wrong."""
+    async def create(self, stream: str, audience: Audience, expires_s: int, sdp: str, name: str) -> str:
+        """Answers an offer with the answer's SDP; the session ends at `expires_s` (seconds since 1970). OfferRefused says what was wrong."""
         if all(stream != known for known, _ in self.renditions):
             raise OfferRefused(NOT_FOUND, f"there is no stream {stream[:64]!r}")
         if not 0 < len(name) <= SESSION_NAME_CHARACTERS_MAX or name in self._sessions or name in self._opening:
@@ -74,8 +75,10 @@ class Worker:
             self._opening.discard(name)
         task = asyncio.create_task(session.run(), name=f"session {name}")
         self._sessions[name] = session, task
-        task.add_done_callback(lambda ended: self._ended(name, ended))
-        return text, session.etag
+        # Whoever may look no longer is shown no more: the viewer asks for another session, and its token gives none.
+        expiry = asyncio.get_running_loop().call_later(max(0.0, expires_s - time.time()), session.end)
+        task.add_done_callback(lambda ended: self._ended(name, ended, expiry))
+        return text
 
     async def trickle(self, name: str, text: str) -> None:
         """Gives a session candidates that came late."""
@@ -128,7 +131,8 @@ class Worker:
             raise OfferRefused(NOT_FOUND, "there is no such session")
         return self._sessions[name]
 
-    def _ended(self, name: str, task: asyncio.Task) -> None:
+    def _ended(self, name: str, task: asyncio.Task, expiry: asyncio.TimerHandle) -> None:
+        expiry.cancel()
         del self._sessions[name]
         if not task.cancelled() and task.exception() is not None:
             self._stage.log.error("session %s ended by an error", name, exc_info=task.exception())

@@ -48,7 +48,7 @@ class Whep:
             raise Problem(400, "malformed", "The body is not an SDP offer: it does not begin with v=0.")
         if not self._liveness.live(stream, time.monotonic(), REFUSED_AFTER_S):
             raise Problem(409, "not_live", "This stream has no picture at the moment; try again soon.", retry_after(NOT_LIVE_RETRY_S))
-        joined = await self._workers.join(stream, grant.audience, offer,
+        joined = await self._workers.join(stream, grant.audience, grant.expires_s, offer,
                                           lambda worker: self._doorkeeper.name_session(worker, stream, grant.audience))
         if request.transport is None or request.transport.is_closing():
             self._workers.abandon_soon(joined.worker, joined.session)  # whoever asked has gone, and will never hear of it

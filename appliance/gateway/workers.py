@@ -62,23 +62,23 @@ class Workers:
         """Workers to ask, the least loaded first."""
         return sorted(self._clients, key=lambda number: (self.load(number), number))
 
-    async def join(self, stream: str, audience: Audience, offer: str, name_session: Callable[[int], str]) -> Joined:
-        """Opens a session with the first worker that takes it. Problem 503 if none does or all are full; 400, 406, 422 for the offer itself."""
+    async def join(self, stream: str, audience: Audience, expires_s: int, offer: str, name_session: Callable[[int], str]) -> Joined:
+        """Opens a session with the first worker that takes it; it ends at `expires_s` (seconds since 1970). Problem 503 if none does or all are full; 400, 406, 422 for the offer itself."""
         if sum(map(self.load, self._clients)) >= self._viewers_max:
             raise Problem(503, "full", f"All {self._viewers_max} places are taken; try again later.", retry_after(FULL_RETRY_S))
         for number in self.in_order()[:WORKERS_TRIED_MAX]:
             session = name_session(number)
             self._joining[number] += 1
             try:
-                return Joined(number, session, await self._open(number, session, stream, audience, offer))
+                return Joined(number, session, await self._open(number, session, stream, audience, expires_s, offer))
             except WorkerFailed as error:
                 self._log.warning("fanout.%d could not take a viewer: %s", number, error)
             finally:
                 self._joining[number] -= 1
         raise Problem(503, "no_worker", "No worker can take a viewer right now; try again in a moment.", retry_after(NO_WORKER_RETRY_S))
 
-    async def _open(self, number: int, session: str, stream: str, audience: Audience, offer: str) -> str:
-        request = {"stream": stream, "audience": audience.value, "sdp": offer, "session": session}
+    async def _open(self, number: int, session: str, stream: str, audience: Audience, expires_s: int, offer: str) -> str:
+        request = {"stream": stream, "audience": audience.value, "expires_s": expires_s, "sdp": offer, "session": session}
         try:
             async with self._clients[number].post("http://fanout/sessions", json=request) as response:
                 answer = await _read_json(response)

@@ -270,6 +270,19 @@ def test_delete_ends_the_session_at_both_ends(worker):
     assert play(worker, scenario) == (200, 404, 0)
 
 
+def test_a_session_ends_with_the_token_that_opened_it(worker):
+    async def scenario(control):
+        async with viewer(control, "0.a", lifetime_s=4) as brief, viewer(control, "0.b") as someone:
+            for each in (brief, someone):
+                await (await each.join()).watching()
+            await until(lambda: brief.peer.connectionState == "closed")
+            seen = len(someone.packets)
+            await until(lambda: len(someone.packets) > seen + UNITS_A_SECOND)
+            return await control.viewers()
+
+    assert play(worker, scenario) == 1
+
+
 def test_a_viewer_that_leaves_is_gone_at_once(worker):
     async def scenario(control):
         async with viewer(control, "0.a") as someone:
@@ -284,7 +297,7 @@ def test_a_viewer_that_leaves_is_gone_at_once(worker):
 def test_there_are_only_so_many_places(worker):
     async def scenario(control):
         someone = Viewer(control, "0.x")
-        request = {"stream": "scope", "audience": "expert", "sdp": await someone.offer()}
+        request = {"stream": "scope", "audience": "expert", "expires_s": int(time.time() + 3600), "sdp": await someone.offer()}
         answers = [await control.ask("POST", "/sessions", json=request | {"session": f"0.{i}"}) for i in range(8)]
         for i in range(6):
             await control.ask("DELETE", f"/sessions/0.{i}")
@@ -296,11 +309,11 @@ def test_there_are_only_so_many_places(worker):
 
 @pytest.mark.parametrize("change, status", [
     ({"sdp": "hello"}, 400), ({"sdp": 5}, 400), ({"audience": "surgeon"}, 400), ({"stream": "another"}, 404), ({"session": ""}, 409),
-    ({"sdp": None}, 400)])
+    ({"sdp": None}, 400), ({"expires_s": None}, 400), ({"expires_s": "soon"}, 400), ({"expires_s": True}, 400)])
 def test_requests_that_cannot_be_served_say_why(worker, change, status):
     async def scenario(control):
         someone = Viewer(control, "0.a")
-        request = {"stream": "scope", "audience": "expert", "sdp": await someone.offer(), "session": "0.a"} | change
+        request = {"stream": "scope", "audience": "expert", "expires_s": int(time.time() + 3600), "sdp": await someone.offer(), "session": "0.a"} | change
         await someone.leave()
         return await control.ask("POST", "/sessions", json=request)
 

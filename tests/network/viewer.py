@@ -49,10 +49,11 @@ class Control:
 class Viewer:
     """One peer connection with a data channel and a receiving video transceiver."""
 
-    def __init__(self, control: Control, session: str, audience: str = "expert", label: str = "metadata", codec: str | None = None) -> None:
+    def __init__(self, control: Control, session: str, audience: str = "expert", label: str = "metadata", codec: str | None = None,
+                 lifetime_s: float = 3600) -> None:
         # aioice leaves loopback out of the addresses that it offers; here there is nothing else.
         aioice.ice.get_host_addresses = lambda **_: ["127.0.0.1"]
-        self.session, self.audience, self._control = session, audience, control
+        self.session, self.audience, self._control, self._lifetime_s = session, audience, control, lifetime_s
         self.peer = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
         self.transceiver = self.peer.addTransceiver("video", direction="recvonly")
         if codec:
@@ -94,7 +95,8 @@ class Viewer:
 
     async def join(self, change=lambda sdp: sdp) -> "Viewer":
         """Posts the offer, as `change` alters it, and takes the answer."""
-        request = {"stream": "scope", "audience": self.audience, "sdp": change(await self.offer()), "session": self.session}
+        request = {"stream": "scope", "audience": self.audience, "expires_s": int(time.time() + self._lifetime_s),
+                   "sdp": change(await self.offer()), "session": self.session}
         status, body = await self._control.ask("POST", "/sessions", json=request)
         assert status == 201, body
         self.answer = body["sdp"]

@@ -13,6 +13,8 @@ from pathlib import Path
 import ifaddr
 import pytest
 
+from appliance.config import load
+from appliance.tokens import issue_for
 from tests.system.theatre import Theatre, wait_until
 
 PLAYER = Path(__file__).with_name("whep_player.py")
@@ -102,6 +104,15 @@ def test_sessions_of_others_are_out_of_reach(appliance):
     assert delete(appliance, student, session) == 403
     assert ask(appliance, "DELETE", session.headers["Location"]).status == 401
     assert delete(appliance, expert, session) == 200
+
+
+def test_a_session_ends_with_its_token(appliance):
+    brief, lasting = issue_for(load(appliance.config_path), "expert", appliance.stream, hours=3 / 3600), appliance.token("expert")
+    session = post(appliance, brief)
+    assert session.status == 201 and patch(appliance, lasting, session).status == 204
+    # A session that nobody connects to is given up after 10 s; this one must be gone sooner.
+    wait_until(lambda: patch(appliance, lasting, session).status == 404, 7, "the end of the session")
+    assert post(appliance, brief).status == 401
 
 
 def test_who_may_not_see_a_stream_gets_no_session(appliance):
