@@ -2,6 +2,7 @@
  * Keeps a picture on the screen: opens sessions, notices a stall, and swaps to a new session when its first frame is painted.
  * Invariant: the last picture stays until another is there; at most two sessions exist, the one shown and its candidate.
  */
+import { patienceMs } from "./patience.ts";
 import { onPresented } from "./presented.ts";
 import { Backoff } from "./retry.ts";
 import { StallWatch } from "./stall.ts";
@@ -10,7 +11,7 @@ import { type Endpoint, WhepError, WhepSession } from "./whep.ts";
 export type Phase =
   | "connecting" // nothing shown yet
   | "live"
-  | "reconnecting" // the picture stands still; a new session is on its way
+  | "reconnecting" // the picture stands still; it returns by itself, or by a new session
   | "away" // the appliance answers, but the theatre sends nothing
   | "unreachable" // the appliance does not answer
   | "busy" // 503: every place is taken, or a part of the appliance restarts
@@ -54,7 +55,8 @@ export class Player {
   private liveSince = 0;
   private ticker: number | null = null;
   private readonly backoff = new Backoff();
-  private readonly stall = new StallWatch();
+  private readonly pictures = new StallWatch();
+  private readonly records = new StallWatch();
 
   constructor(
     private readonly endpoint: Endpoint,
@@ -89,13 +91,10 @@ export class Player {
     return this.current?.session.peer ?? null;
   }
 
-  stalledForMs(): number {
-    return this.stall.stalledForMs(performance.now());
-  }
-
   private readonly shown = (): void => {
     const now = performance.now();
-    this.stall.restart(now);
+    this.pictures.restart(now);
+    this.records.restart(now);
     if (this.candidate !== null) this.candidate.startedAt = now;
   };
 
@@ -117,7 +116,7 @@ export class Player {
     const video = this.current?.video === this.videos[0] ? this.videos[1] : this.videos[0];
     const session = new WhepSession(this.endpoint, {
       picture: (stream) => this.show(take, stream),
-      message: (octets) => this.events.message(octets),
+      message: (octets) => this.recorded(take, octets),
       lost: () => this.lost(take),
     });
     const take: Take = { session, video, firstFrameAt: null, startedAt: performance.now() };
@@ -142,13 +141,18 @@ export class Player {
     }
     // The picture came back by itself, so the candidate is not needed.
     else if (this.candidate !== null) this.abandonCandidate();
-    this.stall.frame(now);
+    this.pictures.frame(now);
     if (this.phase !== "live") {
       this.liveSince = now;
       this.nextAttemptAt = null;
       this.enter("live");
     }
     this.events.frame(take.video, metadata);
+  }
+
+  private recorded(take: Take, octets: ArrayBuffer): void {
+    if (take === this.current) this.records.frame(performance.now());
+    this.events.message(octets);
   }
 
   private promote(take: Take): void {
@@ -203,10 +207,14 @@ export class Player {
     if (this.nextAttemptAt !== null && now >= this.nextAttemptAt) void this.attempt();
     if (document.hidden) return;
     if (this.candidate !== null) this.watchCandidate(this.candidate, now);
-    else if (this.phase === "live" && this.stall.stalled(now)) {
-      this.enter("reconnecting");
-      this.retryIn(this.backoff.next());
-    }
+    else if (this.pictures.stalled(now)) this.watchStall(now);
+  }
+
+  private watchStall(now: number): void {
+    if (this.phase === "live") this.enter("reconnecting");
+    if (this.phase !== "reconnecting" || this.nextAttemptAt !== null) return;
+    const connected = this.current?.session.connected === true;
+    if (this.pictures.sinceLastMs(now)! > patienceMs(this.pictures, this.records, connected, now)) this.retryIn(this.backoff.next());
   }
 
   private watchCandidate(candidate: Take, now: number): void {

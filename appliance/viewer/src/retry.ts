@@ -1,7 +1,9 @@
-/** When to try again: the first time at once, then ever later, never in step with other viewers. */
+/** When to try again: the first time nearly at once, then ever later, never in step with other viewers. */
 
 const DELAYS_MS = [0, 500, 1_000, 2_000, 4_000, 6_000];
-const JITTER_SHARE = 0.25;
+/** A lecture hall's viewers lose their picture in the same instant: even their first tries are spread over this time. */
+export const FIRST_SPREAD_MS = 300;
+const SPREAD_SHARE = 0.5;
 
 export class Backoff {
   private tries = 0;
@@ -13,8 +15,8 @@ export class Backoff {
     const delayMs = DELAYS_MS[Math.min(this.tries, DELAYS_MS.length - 1)]!;
     this.tries += 1;
     const longest = Math.max(delayMs, atLeastMs);
-    // Jitter only ever adds, so a Retry-After is kept; a lecture hall's viewers then do not come back in one burst.
-    return longest * (1 + JITTER_SHARE * this.random());
+    // The spread only ever adds, so a Retry-After is kept.
+    return longest + Math.max(FIRST_SPREAD_MS, longest * SPREAD_SHARE) * this.random();
   }
 
   reset(): void {

@@ -1,5 +1,5 @@
 /**
- * Notices that the picture stands still. Told of each presented frame and asked now and then; it has no timer of its own.
+ * Notices that the picture (or the stream of records) stands still. Told of each one and asked now and then; it has no timer of its own.
  * A hidden page presents nothing, so the time it was hidden never counts.
  */
 
@@ -30,11 +30,12 @@ export class StallWatch {
     return Math.min(LONGEST_STALL_MS, Math.max(STALL_MS, INTERVALS * this.intervalMs));
   }
 
-  stalledForMs(nowMs: number): number {
-    return this.lastFrameMs === null ? 0 : Math.max(0, nowMs - this.lastFrameMs);
+  /** Null before the first frame. */
+  sinceLastMs(nowMs: number): number | null {
+    return this.lastFrameMs === null ? null : Math.max(0, nowMs - this.lastFrameMs);
   }
 
   stalled(nowMs: number): boolean {
-    return this.stalledForMs(nowMs) > this.limitMs();
+    return (this.sinceLastMs(nowMs) ?? 0) > this.limitMs();
   }
 }

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utcMsFromTaiMs } from "../src/clock.ts";
+import { ALIVE_MS, patienceMs, UNKNOWN_MS } from "../src/patience.ts";
 import { percentile, Recent, Timed } from "../src/recent.ts";
-import { Backoff, retryAfterMs } from "../src/retry.ts";
+import { Backoff, FIRST_SPREAD_MS, retryAfterMs } from "../src/retry.ts";
 import { StallWatch } from "../src/stall.ts";
 
 function frames(watch: StallWatch, fromMs: number, intervalMs: number, count: number): number {
@@ -43,15 +44,43 @@ test("one pause does not make a fast source a slow one", () => {
   assert.ok(watch.limitMs() < 600);
 });
 
-test("the first retry is immediate, later ones come ever later and never together", () => {
+test("the first retry is quick, later ones come ever later", () => {
   const backoff = new Backoff(() => 0.5);
   const delays = Array.from({ length: 8 }, () => backoff.next());
-  assert.equal(delays[0], 0);
+  assert.ok(delays[0]! <= FIRST_SPREAD_MS);
   for (let index = 1; index < delays.length; index += 1) assert.ok(delays[index]! >= delays[index - 1]!);
-  assert.ok(delays[7]! <= 8_000);
-  assert.notEqual(new Backoff(() => 0.1).next(1_000), new Backoff(() => 0.9).next(1_000));
+  assert.ok(delays[7]! <= 9_000);
   backoff.reset();
-  assert.equal(backoff.next(), 0);
+  assert.equal(backoff.next(), delays[0]);
+});
+
+test("no retry, not even the first, comes together with another viewer's", () => {
+  const [one, other] = [new Backoff(() => 0), new Backoff(() => 0.9)];
+  for (let attempt = 0; attempt < 8; attempt += 1) assert.ok(other.next() - one.next() >= 0.9 * FIRST_SPREAD_MS);
+});
+
+function patience(lastPictureMs: number | null, lastRecordMs: number | null, nowMs: number, connected = true): number {
+  const [pictures, records] = [new StallWatch(), new StallWatch()];
+  if (lastPictureMs !== null) frames(pictures, lastPictureMs - 2_000, 20, 101);
+  if (lastRecordMs !== null) frames(records, lastRecordMs - 2_000, 20, 101);
+  return patienceMs(pictures, records, connected, nowMs);
+}
+
+test("while records go on, a standing picture is given time to come back by itself", () => {
+  assert.equal(patience(10_000, 10_700, 10_720), ALIVE_MS);
+  assert.ok(ALIVE_MS > 1_000);
+});
+
+test("a worker that sends neither pictures nor records is left at once", () => {
+  const limitMs = new StallWatch().limitMs();
+  assert.equal(patience(10_000, 10_010, 10_500), limitMs);
+  assert.equal(patience(10_000, 10_700, 11_200), limitMs, "it died while the picture was away already");
+  assert.equal(patience(10_000, 10_700, 10_720, false), limitMs, "a lost connection outweighs the last records");
+});
+
+test("records that never came, or ceased long before the picture, prove nothing", () => {
+  assert.equal(patience(10_000, null, 10_500), UNKNOWN_MS);
+  assert.equal(patience(10_000, 4_000, 10_500), UNKNOWN_MS);
 });
 
 test("Retry-After is kept, in seconds or as a date", () => {

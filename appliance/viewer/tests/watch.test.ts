@@ -16,18 +16,22 @@ function silentWatch(): Watch {
 const WITH_STATIC = message(part10("1.2", [frameGroups(1, [10, 20]), ...patient("P1", "Weber^Anna")]), { captureTaiNs: 1n, hasStatic: true });
 const DYNAMIC = message(part10("1.2", [frameGroups(2, [10, 20])]), { captureTaiNs: 2n });
 
+function patientId(watch: Watch): string | null {
+  return watch.chart.staticPart?.text("0010,0020") ?? null;
+}
+
 test("a patient whose metadata has ceased is not named beside a picture that goes on", () => {
   const watch = silentWatch();
   watch["message"](WITH_STATIC);
   const heardMs = performance.now();
   watch.expire(heardMs);
-  assert.equal(watch.chart.staticPart?.text("0010,0020"), "P1");
+  assert.equal(patientId(watch), "P1");
   watch.expire(heardMs + STALE_AFTER_MS + 1);
   assert.deepEqual([watch.chart.staticPart, watch.chart.dynamicPart, watch.record, watch.markerPosition], [null, null, null, null]);
   watch["message"](DYNAMIC);
-  assert.equal(watch.chart.staticPart, null, "the same instance is no proof of the same patient");
+  assert.equal(patientId(watch), null, "the same instance is no proof of the same patient");
   watch["message"](WITH_STATIC);
-  assert.equal(watch.chart.staticPart?.text("0010,0020"), "P1");
+  assert.equal(patientId(watch), "P1");
 });
 
 test("no record from before the silence is joined with a frame after it", () => {
