@@ -33,10 +33,6 @@ export class Marker {
     if (!wanted) this.hide();
   }
 
-  get wanted(): boolean {
-    return this.visible;
-  }
-
   set pictureFit(fit: Fit) {
     this.fit = fit;
     this.hide();

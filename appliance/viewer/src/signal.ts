@@ -4,7 +4,6 @@ export interface Signal {
   codec: string;
   packetsLost: number;
   packetsReceived: number;
-  framesDropped: number;
 }
 
 export async function readSignal(peer: RTCPeerConnection): Promise<Signal | null> {
@@ -16,7 +15,6 @@ export async function readSignal(peer: RTCPeerConnection): Promise<Signal | null
       codec: codecName(codec?.mimeType ?? "", codec?.sdpFmtpLine ?? ""),
       packetsLost: Math.max(0, entry.packetsLost ?? 0),
       packetsReceived: entry.packetsReceived ?? 0,
-      framesDropped: entry.framesDropped ?? 0,
     };
   }
   return null;
