@@ -21,10 +21,14 @@ const WORDINGS: Readonly<Record<Phase, Wording>> = {
   refused: { label: "No access", tone: "bad", icon: "i-lock", heading: "This stream cannot be opened", explanation: "", canRetry: false },
 };
 
+const NO_COMMON_FORMAT = { heading: "This browser cannot show the picture", explanation: "It shares no video format with the appliance. A current Chrome, Edge, Firefox or Safari can." };
+
 const REFUSALS: Readonly<Record<number, { heading: string; explanation: string }>> = {
   401: { heading: "This link is no longer valid", explanation: "It has expired or was not issued by this appliance. Ask the theatre for a new link." },
   403: { heading: "This link does not open this stream", explanation: "It was issued for another stream. Ask the theatre for a link to this one." },
-  406: { heading: "This browser cannot show the picture", explanation: "It shares no video format with the appliance. A current Chrome, Edge, Firefox or Safari can." },
+  // The appliance's own answer is 422; 406 stands for an answer that this browser would not take.
+  406: NO_COMMON_FORMAT,
+  422: NO_COMMON_FORMAT,
 };
 
 export function wordingFor(phase: Phase, status: number): Wording {

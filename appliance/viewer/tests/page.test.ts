@@ -54,13 +54,15 @@ test("a trickle fragment names transport and candidates", () => {
 });
 
 test("no right to watch is final; no picture, no place and no network are not", () => {
-  for (const status of [401, 403, 406]) assert.equal(new WhepError(status, 0).final, true, String(status));
+  for (const status of [401, 403, 406, 422]) assert.equal(new WhepError(status, 0).final, true, String(status));
   for (const status of [0, 404, 409, 429, 500, 502, 503]) assert.equal(new WhepError(status, 0).final, false, String(status));
 });
 
 test("every refusal has words of its own", () => {
   const headings = [401, 403, 406, 400].map((status) => wordingFor("refused", status).heading);
   assert.equal(new Set(headings).size, headings.length);
+  assert.deepEqual(wordingFor("refused", 422), wordingFor("refused", 406));
+  assert.match(wordingFor("refused", 422).explanation, /no video format/);
   assert.equal(wordingFor("live", 0).heading, null);
   assert.match(wordingFor("away", 409).heading ?? "", /No picture from the theatre/);
 });
