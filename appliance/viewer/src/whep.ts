@@ -32,6 +32,9 @@ export class WhepError extends Error {
   }
 }
 
+/** An answer that takes longer than this is no longer waited for. */
+export const ANSWER_LIMIT_MS = 8_000;
+
 /** Candidates that show up within this time share one PATCH. */
 const TRICKLE_BATCH_MS = 30;
 
@@ -43,11 +46,12 @@ export class WhepSession {
   postedAt: number | null = null;
   connectedAt: number | null = null;
   private readonly metadata: RTCDataChannel;
+  private readonly abandonment = new AbortController();
   private resource: string | null = null;
   private etag: string | null = null;
   private closed = false;
   private candidates: RTCIceCandidate[] = [];
-  private trickleTimer: number | null = null;
+  private trickleTimer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(private readonly endpoint: Endpoint, private readonly events: SessionEvents) {
     this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
@@ -71,14 +75,8 @@ export class WhepSession {
   async open(): Promise<void> {
     await this.peer.setLocalDescription();
     this.postedAt = performance.now();
-    const response = await this.post(this.peer.localDescription!.sdp);
-    const answer = await response.text();
-    const location = response.headers.get("Location");
-    this.resource = location === null ? null : new URL(location, this.endpoint.url).href;
-    this.etag = response.headers.get("ETag");
-    iceServers = readIceServers(response.headers.get("Link"));
-    // Closed while the answer was on its way: the appliance has a session that only this response names.
-    if (this.closed) return this.remove();
+    const answer = await this.post(this.peer.localDescription!.sdp);
+    if (this.closed) return;
     if (iceServers.length > 0) this.peer.setConfiguration({ ...this.peer.getConfiguration(), iceServers });
     await this.peer.setRemoteDescription({ type: "answer", sdp: answer });
     this.scheduleTrickle();
@@ -90,22 +88,40 @@ export class WhepSession {
     this.closed = true;
     if (this.trickleTimer !== null) clearTimeout(this.trickleTimer);
     this.peer.close();
+    this.abandonment.abort();
     this.remove();
   }
 
-  private async post(offer: string): Promise<Response> {
+  /** The answer. Raises WhepError, with status 0 also for an answer that was cut short or took too long. */
+  private async post(offer: string): Promise<string> {
+    const timer = setTimeout(() => this.abandonment.abort(), ANSWER_LIMIT_MS);
     let response: Response;
     try {
       response = await fetch(this.endpoint.url, {
         method: "POST",
         headers: { "Content-Type": "application/sdp", Authorization: `Bearer ${this.endpoint.token}` },
         body: offer,
+        signal: this.abandonment.signal,
       });
+      if (response.status === 201) {
+        this.learn(response.headers);
+        return await response.text();
+      }
     } catch {
       throw new WhepError(0, 0);
+    } finally {
+      clearTimeout(timer);
     }
-    if (response.status !== 201) throw new WhepError(response.status, retryAfterMs(response.headers.get("Retry-After"), Date.now()));
-    return response;
+    throw new WhepError(response.status, retryAfterMs(response.headers.get("Retry-After"), Date.now()));
+  }
+
+  private learn(headers: Headers): void {
+    const location = headers.get("Location");
+    this.resource = location === null ? null : new URL(location, this.endpoint.url).href;
+    this.etag = headers.get("ETag");
+    iceServers = readIceServers(headers.get("Link"));
+    // Closed while the answer was on its way: the appliance has a session that only this response names.
+    if (this.closed) this.remove();
   }
 
   private remove(): void {
@@ -125,7 +141,7 @@ export class WhepSession {
 
   private scheduleTrickle(): void {
     if (this.resource === null || this.candidates.length === 0 || this.trickleTimer !== null) return;
-    this.trickleTimer = window.setTimeout(() => {
+    this.trickleTimer = setTimeout(() => {
       this.trickleTimer = null;
       void this.trickle();
     }, TRICKLE_BATCH_MS);
@@ -137,7 +153,7 @@ export class WhepSession {
     const headers: Record<string, string> = { "Content-Type": "application/trickle-ice-sdpfrag", Authorization: `Bearer ${this.endpoint.token}` };
     if (this.etag !== null) headers["If-Match"] = this.etag;
     // A refused candidate is no reason to give up: the connectivity checks decide.
-    await fetch(this.resource, { method: "PATCH", headers, body }).catch(() => undefined);
+    await fetch(this.resource, { method: "PATCH", headers, body, signal: this.abandonment.signal }).catch(() => undefined);
   }
 
   private followConnection(): void {
