@@ -99,11 +99,30 @@ def test_live_values_follow_the_picture(theatre, visit):
     page.wait("document.getElementById('latency').textContent !== '–'", 5)
 
 
-def test_a_students_page_says_that_it_is_de_identified(theatre, visit):
+def test_a_students_page_says_what_is_withheld_and_what_is_not(theatre, visit):
     page = visit(theatre.link("student"), 390, 844, True)
     page.wait(PLAYING, 30)
     text = page.evaluate("document.body.innerText")
-    assert "De-identified view" in text and "All elements" not in text and "Patient ID" not in text
+    assert "not sent to this browser" in text and "writing in the camera's picture itself is not removed" in text
+    assert "All elements" not in text and "Patient ID" not in text
+
+
+def test_a_patient_whose_metadata_ceased_leaves_the_page_and_returns(theatre, visit):
+    page = visit(theatre.link("expert"))
+    page.wait("window.applianceViewer && document.getElementById('patient-name').textContent", 30)
+    name = page.evaluate("document.getElementById('patient-name').textContent")
+    page.evaluate("document.getElementById('everything').open = true")
+    page.wait("document.querySelectorAll('#elements .row').length > 30")
+    os.kill(theatre.source.pid, signal.SIGSTOP)
+    try:
+        page.wait("document.body.innerText.includes('No metadata from the theatre')", 10)
+        assert name not in page.evaluate("document.documentElement.textContent")
+        assert page.evaluate("document.querySelectorAll('.panel #elements .row').length") == 0
+        assert page.evaluate("document.getElementById('r-instrument').textContent") == "–"
+    finally:
+        os.kill(theatre.source.pid, signal.SIGCONT)
+    page.wait(f"document.getElementById('patient-name').textContent === {json.dumps(name)}", 20)
+    assert "No metadata" not in page.evaluate("document.body.innerText")
 
 
 def test_controls_answer_to_keys_and_are_named_for_screen_readers(theatre, visit):
