@@ -16,6 +16,7 @@ class RecordViewer(Protocol):
     """Who records are for."""
 
     def send_record(self, message: bytes, has_static: bool) -> None: ...
+    def end(self) -> None: ...
 
 
 class RecordFeed:
@@ -42,4 +43,12 @@ class RecordFeed:
             has_static = bool(slot.flags & STATIC) or len(message) < _HEADER_OCTETS or bool(message[_FLAGS_OCTET] & _STATIC_BIT)
             slot.release()
             for viewer in tuple(self.viewers):
-                viewer.send_record(message, has_static)
+                try:
+                    viewer.send_record(message, has_static)
+                except Exception as error:  # whatever became of one viewer, the others get their record
+                    self._give_up(viewer, error)
+
+    def _give_up(self, viewer: RecordViewer, error: Exception) -> None:
+        self.viewers.discard(viewer)
+        viewer.end()
+        asyncio.get_running_loop().call_exception_handler({"message": "a record could not be sent", "exception": error})

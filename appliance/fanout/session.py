@@ -132,7 +132,7 @@ class Session:
         self.end()
 
     def closed_by_viewer(self) -> None:
-        """The viewer ended DTLS."""
+        """The viewer ended DTLS, or broke it."""
         self.end()
 
     def malformed(self, kind: str) -> None:

@@ -10,6 +10,7 @@ import time
 import pytest
 from aioice import stun
 from aiortc.rtp import RtcpPsfbPacket, RtcpSrPacket
+from OpenSSL import SSL
 
 from appliance import clock
 from tests.network.fanout_process import UNITS_A_SECOND, Encoder, FanoutProcess, publish_record
@@ -268,6 +269,33 @@ def test_delete_ends_the_session_at_both_ends(worker):
             return gone[0], again[0], await control.viewers()
 
     assert play(worker, scenario) == (200, 404, 0)
+
+
+def test_a_fatal_alert_ends_the_session_and_costs_the_others_no_metadata(worker):
+    async def scenario(control):
+        writer = worker.writer("records.scope.expert.0", "metadata.scope")
+        async with viewer(control, "0.a") as broken, viewer(control, "0.b") as someone:
+            for each in (broken, someone):
+                await (await each.join()).watching()
+            # OpenSSL is told that there is no renegotiation, and so ends the connection with a fatal alert.
+            dtls = broken.peer.sctp.transport
+            dtls._ssl.renegotiate()
+            with contextlib.suppress(SSL.WantReadError):
+                dtls._ssl.do_handshake()
+            await dtls._write_ssl()
+
+            async def nowhere(data):
+                pass
+
+            dtls._send_data = nowhere  # the viewer's own connection is as broken as ours
+            while await control.viewers() > 1:
+                publish_record(writer, RECORD)
+                await asyncio.sleep(0.02)
+            before = len(someone.messages)
+            publish_record(writer, RECORD)
+            await until(lambda: len(someone.messages) > before)
+
+    play(worker, lambda control: asyncio.wait_for(scenario(control), 10))
 
 
 def test_a_session_ends_with_the_token_that_opened_it(worker):

@@ -112,14 +112,19 @@ class DtlsTransport(RTCDtlsTransport):
         except SSL.ZeroReturnError:
             self._peer.closed_by_viewer()
         except SSL.Error:
+            # OpenSSL passes over records that are merely wrong: what it raises is the end of the connection, a fatal alert mostly.
             self._peer.malformed("dtls")
+            self._peer.closed_by_viewer()
         self._flush()
 
     def transmit(self, message: bytes) -> None:
         """Sends one message, at once; ConnectionError when that cannot be."""
         if self.state != "connected":
             raise ConnectionError("DTLS is not connected")
-        self._ssl.send(message)
+        try:
+            self._ssl.send(message)
+        except SSL.Error as error:
+            raise ConnectionError("the DTLS connection has broken") from error
         self._flush()
 
     def transmit_rtcp(self, compound: bytes) -> None:

@@ -65,6 +65,35 @@ def test_either_sign_of_a_static_part_is_enough_and_so_is_no_header(ends, messag
     assert heard(ends, [(message, flags)]) == [[(message, True)]]
 
 
+class Broken(Viewer):
+    ended = False
+
+    def send_record(self, message, has_static):
+        super().send_record(message, has_static)
+        raise RuntimeError("broken")
+
+    def end(self):
+        self.ended = True
+
+
+def test_a_viewer_that_breaks_costs_the_others_nothing_and_is_ended(ends):
+    async def scenario():
+        writer, reader = ends
+        complaints = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context["exception"]))
+        feed, broken, others = RecordFeed(reader), Broken(), [Viewer() for _ in range(8)]
+        feed.viewers.update([broken, *others])
+        feed.start()
+        for _ in range(2):
+            publish(writer, HEADER)
+        while any(len(other.heard) < 2 for other in others) and not complaints[1:]:
+            await asyncio.sleep(0)
+        feed.stop()
+        assert broken.ended and len(broken.heard) == len(complaints) == 1 and [len(other.heard) for other in others] == 8 * [2]
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
 def test_slots_are_given_back(ends):
     assert len(heard(ends, [(HEADER, 0)] * 4)[0]) == 4
     assert len(heard(ends, [(HEADER, 0)] * 4)[0]) == 4
