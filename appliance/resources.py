@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
+from pathlib import Path
 
 from appliance.config import Config
 from appliance.errors import ConfigurationError
@@ -17,6 +18,7 @@ from appliance.topology import RingSpec, StageSpec, Topology
 
 MEMORY_RESERVE_BYTES = 64 << 20
 HTTPS_BACKLOG = 256
+_FOLDER_PREFIX = "appliance-run-"
 
 
 class Resources:
@@ -26,7 +28,8 @@ class Resources:
         self._rings: dict[str, tuple[RingSpec, Ring, tuple[int, ...]]] = {}
         self._sockets: dict[str, dict[str, socket.socket]] = {}
         self._peers: dict[str, str] = {}
-        self._folder = tempfile.mkdtemp(prefix="appliance-")
+        _remove_stale_folders()
+        self._folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX)
         self.counters = Segment.create(list(topology.series))
         try:
             for stage in topology.stages:
@@ -84,6 +87,25 @@ class Resources:
                 listener.close()
         os.close(self.counters.fd)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _remove_stale_folders() -> None:
+    """Removes what a supervisor left that was killed: folders of this user with sockets that nobody answers on."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+            continue
+        sockets = list(folder.glob("*.sock"))
+        if sockets and not any(_answers(path) for path in sockets):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            return error.errno != errno.ECONNREFUSED
+    return True
 
 
 def listen_tcp(host: str, port: int, where: str) -> socket.socket:

@@ -25,8 +25,9 @@ TICK_S = 0.1
 START_LIMIT_S = 20.0       # from exec to the first sign of readiness
 HEARTBEAT_LIMIT_S = 5.0    # a stage that is silent for longer hangs
 STOP_LIMIT_S = 2.0         # from SIGTERM to SIGKILL; the whole ends within 3 s
-RESTARTS_MAX = 10          # of one stage within RESTART_WINDOW_S; more, and the supervisor gives up
+RESTARTS_MAX = 10          # of one stage within RESTART_WINDOW_S; more, and it is parked, or the supervisor gives up
 RESTART_WINDOW_S = 60.0
+PARKED_S = 10.0            # between tries of a parked stage
 RESTART_DELAYS_S = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 log = logging.getLogger("supervisor")
@@ -67,7 +68,7 @@ class Supervisor:
         """Blocks until told to stop. GaveUp if a stage cannot be kept alive."""
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_stop)
         self._selector.register(wake_read, selectors.EVENT_READ)
         try:
@@ -117,11 +118,17 @@ class Supervisor:
         now = time.monotonic()
         child.ended_s.append(now)
         recent = sum(now - ended < RESTART_WINDOW_S for ended in child.ended_s)
-        if recent > RESTARTS_MAX:
-            raise GaveUp(f"stage {child.spec.name} ended {recent} times within {RESTART_WINDOW_S:.0f} s (last: {status}); its log lines above say why")
-        child.start_at_s = now + RESTART_DELAYS_S[min(recent, len(RESTART_DELAYS_S)) - 1]
         self._restarts[child.spec.name].add()
-        log.warning("stage %s ended (%s); restart %d within %.0f s", child.spec.name, status, recent, RESTART_WINDOW_S)
+        if recent <= RESTARTS_MAX:
+            child.start_at_s = now + RESTART_DELAYS_S[min(recent, len(RESTART_DELAYS_S)) - 1]
+            log.warning("stage %s ended (%s); restart %d within %.0f s", child.spec.name, status, recent, RESTART_WINDOW_S)
+            return
+        reason = f"stage {child.spec.name} ended {recent} times within {RESTART_WINDOW_S:.0f} s (last: {status}); its log lines above say why"
+        if not child.spec.stream:
+            raise GaveUp(reason)
+        # The other theatres go on; /healthz and the alerts name this one.
+        child.start_at_s = now + PARKED_S
+        log.error("%s; stream %s stands still, next try in %.0f s", reason, child.spec.stream, PARKED_S)
 
     def _reap(self, child: Child) -> str:
         """Collects the ended process and gives back what it held."""

@@ -26,8 +26,11 @@ RAW_SLOTS = 6
 PLANAR_SLOTS = 7
 # 160 ms at 50 frames a second: a worker that is further behind than that shows its viewers the next keyframe instead.
 UNIT_SLOTS = 8
-# A keyframe is bounded by the encoder's VBV to a fraction of this.
-UNIT_BYTES_MAX = 512 * 1024
+# A keyframe is bounded by the encoder's VBV of three frames; at the default rate to a fraction of this.
+UNIT_BYTES = 512 * 1024
+VBV_FRAMES = 3  # of the encoders, in appliance/encode/encoder.py
+# What the fan-out packetises at most (UNIT_PACKETS_MAX in cext/kernels/packetise.h).
+UNIT_BYTES_MAX = 1024 * 1024
 RECORD_SLOTS = 16
 RECORD_BYTES_MAX = 64 * 1024
 
@@ -74,6 +77,7 @@ class StageSpec:
     module: str
     series: tuple[Series, ...]
     sockets: tuple[str, ...] = ()
+    stream: str = ""  # the stream that the stage serves alone; a shared stage has none
 
 
 @dataclass(frozen=True)
@@ -97,45 +101,39 @@ def lay_out(config: Config) -> Topology:
     if problems:
         raise ConfigurationError.of(problems)
     workers = [f"fanout.{number}" for number in range(config.server.fanout_workers)]
-    rings = tuple(ring for stream in config.streams for ring in _rings(stream, flows[stream.name], workers))
+    rings = tuple(ring for stream in config.streams for ring in _rings(stream, flows[stream.name], workers, config.encoder.bitrate_kbps))
     stages, series = [], list(_supervisor_series(config, workers))
-    for name, module, declared, sockets in _stages(config, workers):
+    for name, module, declared, sockets, stream in _stages(config, workers):
         own = []
         for scope, group in declared:
             first = series[-1].first + series[-1].cells
             found = series_of(name, group, {"stage": name} | scope, first)
             own += found
             series += found
-        stages.append(StageSpec(name, module, tuple(own), sockets))
+        stages.append(StageSpec(name, module, tuple(own), sockets, stream))
     return Topology(tuple(stages), rings, flows, tuple(series))
 
 
-def stage_names(config: Config) -> list[str]:
-    """Names of all stages, in the order of starting."""
-    workers = [f"fanout.{number}" for number in range(config.server.fanout_workers)]
-    return [name for name, *_ in _stages(config, workers)]
-
-
 def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
-    """(name, module, ((scope labels, metrics), ...), sockets). Downstream first, so that nobody publishes into the void."""
-    yield "exporter", "appliance.exporter", (({}, metrics.EXPORTER),), ("metrics",)
+    """(name, module, ((scope labels, metrics), ...), sockets, stream). Downstream first, so that nobody publishes into the void."""
+    yield "exporter", "appliance.exporter", (({}, metrics.EXPORTER),), ("metrics",), ""
     for worker in workers:
         declared = [({}, metrics.FANOUT)]
         for stream in config.streams:
             declared += [({"stream": stream.name}, metrics.FANOUT_STREAM)]
             declared += [({"stream": stream.name, "audience": rendition.audience.value, "rendition": rendition.name}, metrics.FANOUT_RENDITION)
                          for rendition in RENDITIONS]
-        yield worker, "appliance.fanout", tuple(declared), ("control",)
-    yield "gateway", "appliance.gateway", (({}, metrics.GATEWAY),), ("https",)
+        yield worker, "appliance.fanout", tuple(declared), ("control",), ""
+    yield "gateway", "appliance.gateway", (({}, metrics.GATEWAY),), ("https",), ""
     for stream in config.streams:
         scope = {"stream": stream.name}
         for rendition in RENDITIONS:
             own = scope | {"audience": rendition.audience.value, "rendition": rendition.name}
-            yield f"encode.{stream.name}.{rendition.name}", "appliance.encode", ((own, metrics.ENCODE),), ()
-        yield f"convert.{stream.name}", "appliance.convert", ((scope, metrics.CONVERT),), ()
+            yield f"encode.{stream.name}.{rendition.name}", "appliance.encode", ((own, metrics.ENCODE),), (), stream.name
+        yield f"convert.{stream.name}", "appliance.convert", ((scope, metrics.CONVERT),), (), stream.name
         if stream.metadata:
-            yield f"metadata.{stream.name}", "appliance.metadata", ((scope, metrics.METADATA),), ()
-        yield f"ingest.{stream.name}", "appliance.ingest", ((scope, metrics.INGEST),), ()
+            yield f"metadata.{stream.name}", "appliance.metadata", ((scope, metrics.METADATA),), (), stream.name
+        yield f"ingest.{stream.name}", "appliance.ingest", ((scope, metrics.INGEST),), (), stream.name
 
 
 def _supervisor_series(config: Config, workers: list[str]) -> Iterator[Series]:
@@ -145,8 +143,10 @@ def _supervisor_series(config: Config, workers: list[str]) -> Iterator[Series]:
         first += len(metrics.SUPERVISOR)
 
 
-def _rings(stream: StreamConfig, flows: Flows, workers: list[str]) -> Iterator[RingSpec]:
+def _rings(stream: StreamConfig, flows: Flows, workers: list[str], bitrate_kbps: int) -> Iterator[RingSpec]:
     name, video = stream.name, flows.video.format
+    # Twice the encoder's VBV: what a keyframe of noise was measured to need.
+    unit_bytes = min(UNIT_BYTES_MAX, max(UNIT_BYTES, int(2 * VBV_FRAMES * bitrate_kbps * 125 / video.rate)))
     planar = PlanarFormat(video.width, video.height)
     encoders = tuple(f"encode.{name}.{rendition.name}" for rendition in RENDITIONS)
     yield RingSpec(f"raw.{name}", RAW_SLOTS, video.frame_bytes, LATEST, video.to_bytes(), f"ingest.{name}", (f"convert.{name}",))
@@ -154,7 +154,7 @@ def _rings(stream: StreamConfig, flows: Flows, workers: list[str]) -> Iterator[R
     for worker in workers:
         number = worker.split(".")[1]
         for rendition in RENDITIONS:
-            yield RingSpec(f"units.{name}.{rendition.name}.{number}", UNIT_SLOTS, UNIT_BYTES_MAX, EVERY, rendition.codec.value.encode(),
+            yield RingSpec(f"units.{name}.{rendition.name}.{number}", UNIT_SLOTS, unit_bytes, EVERY, rendition.codec.value.encode(),
                            f"encode.{name}.{rendition.name}", (worker,))
         if stream.metadata:
             for audience in Audience:

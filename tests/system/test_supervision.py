@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -186,19 +187,55 @@ def test_too_little_memory_is_said_before_it_is_taken(tmp_path):
     assert "memory" in result.stderr and "50 MiB left" in result.stderr
 
 
-def test_a_stage_that_never_works_ends_the_whole_with_a_reason(tmp_path):
-    path = write(tmp_path)
-    process = subprocess.Popen([sys.executable, "-m", "appliance", "run", "--config", str(path)], stderr=subprocess.PIPE, text=True)
+def keep_killing(process, stage, seconds):
+    """SIGKILL for every process of the stage as soon as it shows."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
         for pid in children.read_text().split():
             try:
-                if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"stage\0convert.endoscope\0"):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(f"stage\0{stage}\0".encode()):
                     os.kill(int(pid), signal.SIGKILL)
             except OSError:
                 continue
-        time.sleep(0.05)
-    assert process.returncode == 1
-    assert "convert.endoscope ended" in process.stderr.read()
-    process.stderr.close()
+        time.sleep(0.02)
+
+
+def test_a_shared_stage_that_never_works_ends_the_whole_with_a_reason(tmp_path):
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, "-m", "appliance", "run", "--config", str(write(tmp_path))], stderr=output)
+    keep_killing(process, "exporter", 60)
+    assert process.wait(10) == 1
+    assert "exporter ended" in log.read_text()
+
+
+def test_a_stream_that_never_works_is_parked_and_the_rest_goes_on(idle):
+    idle.start()
+    process = idle.process
+    killer = threading.Thread(target=keep_killing, args=(process, "convert.endoscope", 40))
+    killer.start()
+    wait_until(lambda: "stands still" in idle.log_path.read_text(), 40, "the stage to be parked")
+    assert process.poll() is None and idle.healthz()[0] == 503
+    killer.join()
+    wait_until(idle.healthy, 20, "the stage to be tried again")
+
+
+def test_what_a_killed_supervisor_left_is_removed_at_the_next_start(idle, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    idle.start()
+    idle.process.kill()
+    idle.process.wait()
+    left = set(tmp_path.glob("appliance-run-*"))
+    assert left
+    idle.start()
+    assert not left & set(tmp_path.glob("appliance-run-*"))
+
+
+def test_a_closed_terminal_ends_it_in_order(idle, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    idle.start()
+    idle.process.send_signal(signal.SIGHUP)
+    assert idle.process.wait(5) == 0
+    assert list(tmp_path.glob("appliance-run-*")) == []
+    idle.process = None
