@@ -40,6 +40,7 @@ class Child:
     spec: StageSpec
     process: subprocess.Popen | None = None
     pidfd: int = -1
+    killed: bool = False     # for its silence; its end is yet to come
     started_s: float = 0.0
     start_at_s: float = 0.0  # when to start it, if it has no process
     ended_s: deque = field(default_factory=lambda: deque(maxlen=RESTARTS_MAX + 1))
@@ -109,7 +110,7 @@ class Supervisor:
                 # A Ctrl-C at the terminal reaches the supervisor alone, which then ends the stages in order.
                 process_group=0,
             )
-        child.started_s = time.monotonic()
+        child.started_s, child.killed = time.monotonic(), False
         child.pidfd = os.pidfd_open(child.process.pid)
         self._selector.register(child.pidfd, selectors.EVENT_READ, child)
 
@@ -148,9 +149,10 @@ class Supervisor:
             name = child.spec.name
             silent_s = (now_ns - self._heartbeats[name].value) / 1e9 if self._heartbeats[name].value else now - child.started_s
             limit_s = HEARTBEAT_LIMIT_S if self._ready[name].value else START_LIMIT_S
-            if silent_s > limit_s:
+            if silent_s > limit_s and not child.killed:
                 log.error("stage %s gave no sign of life for %.1f s: killed", name, silent_s)
                 child.process.kill()
+                child.killed = True
 
     def _tell_systemd(self) -> None:
         now = time.monotonic()
