@@ -11,7 +11,7 @@ from appliance.frame import Codec
 from appliance.protocol.h264 import ProfileLevel
 from appliance.protocol.session import Media, Section, Session, parse_session
 
-CANDIDATES_MAX = 32
+CANDIDATES_MAX = 32  # of one session, in the offer and trickled
 MALFORMED, UNPROCESSABLE = 400, 422
 FINGERPRINT_ALGORITHMS = ("sha-256", "sha-384", "sha-512")
 RTP_OVER_DTLS = ("UDP/TLS/RTP/SAVPF", "TCP/TLS/RTP/SAVPF")  # browsers write either and mean ICE (RFC 8834 section 4.1)

@@ -13,7 +13,7 @@ from aiortc.rtcdatachannel import RTCDataChannel
 from appliance import clock
 from appliance.errors import ProtocolError
 from appliance.fanout import answer, hooks
-from appliance.fanout.offer import UNPROCESSABLE, Fragment, Offer, OfferRefused
+from appliance.fanout.offer import CANDIDATES_MAX, UNPROCESSABLE, Fragment, Offer, OfferRefused
 from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import JOIN_INTERVAL_S, Rendition
 from appliance.frame import Audience
@@ -53,6 +53,7 @@ class Session:
     def __init__(self, surroundings: Surroundings, offer: Offer, choice: answer.Choice, rendition: Rendition, feed: RecordFeed | None) -> None:
         self._shared, self._offer, self._choice, self._rendition, self._feed = surroundings, offer, choice, rendition, feed
         self._begun_ns = clock.monotonic_ns()
+        self._candidates = {(candidate.host, candidate.port) for candidate in offer.candidates}
         self._path_selected, self._ended = asyncio.Event(), asyncio.Event()
         self._certificate = surroundings.certificate()
         self._ice = hooks.IceAgent(surroundings.addresses, self)
@@ -104,10 +105,14 @@ class Session:
         self._path_selected.set()
 
     async def trickle(self, fragment: Fragment) -> None:
-        """Takes candidates that came after the offer. OfferRefused(422) for an ICE restart: there is none here."""
+        """Takes candidates that came after the offer. OfferRefused(422) for an ICE restart, or more than CANDIDATES_MAX with the offer's."""
         if fragment.ufrag and fragment.ufrag != self._offer.ufrag:
             raise OfferRefused(UNPROCESSABLE, "ICE restart is not served; open a new session")
-        for candidate in fragment.candidates:
+        fresh = [candidate for candidate in fragment.candidates if (candidate.host, candidate.port) not in self._candidates]
+        if len(self._candidates) + len(fresh) > CANDIDATES_MAX:
+            raise OfferRefused(UNPROCESSABLE, f"a session takes {CANDIDATES_MAX} candidates at most")
+        for candidate in fresh:
+            self._candidates.add((candidate.host, candidate.port))
             await self._ice.offer_candidate(candidate)
 
     def send_record(self, message: bytes, has_static: bool) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import pytest
 
 from appliance.fanout import answer, hooks
-from appliance.fanout.offer import parse_offer
+from appliance.fanout.offer import CANDIDATES_MAX, OfferRefused, parse_fragment, parse_offer
 from appliance.fanout.rendition import Rendition
 from appliance.fanout.session import CONNECT_LIMIT_S, PLAYOUT_DELAY, Session, Surroundings
 from appliance.frame import Audience
@@ -65,6 +65,25 @@ def test_a_session_that_is_ended_while_it_connects_ends_at_once(bench):
 
     run(scenario())
     assert bench.viewers("expert").value == 0 and bench.value("appliance_fanout_joins_failed_total", rendition="expert") == 0
+
+
+def candidates(first, count):
+    return parse_fragment("".join(f"a=candidate:1 1 udp 1 192.0.2.9 {port} typ host\r\n" for port in range(first, first + count)))
+
+
+def test_a_session_takes_so_many_candidates_and_each_once(bench):
+    async def scenario():
+        session = session_of(bench)
+        room = CANDIDATES_MAX - len(parse_offer(CHROMIUM).candidates)
+        for first in range(5000, 5000 + room):
+            await session.trickle(candidates(first, 1))
+        await session.trickle(candidates(5000, room))
+        with pytest.raises(OfferRefused) as refusal:
+            await session.trickle(candidates(6000, 1))
+        return refusal.value.status, len(session._ice.remote_candidates)
+
+    status, kept = run(scenario())
+    assert status == 422 and kept < CANDIDATES_MAX
 
 
 def test_a_viewer_that_dies_without_a_word_loses_its_path_when_its_consent_expires():
