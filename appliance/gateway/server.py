@@ -18,7 +18,7 @@ from appliance.gateway.certificate import tls_context
 from appliance.gateway.counts import Counts
 from appliance.gateway.liveness import SAMPLE_INTERVAL_S, Liveness
 from appliance.gateway.whep import GRANT, Whep
-from appliance.gateway.workers import Workers
+from appliance.gateway.workers import Life, Workers
 from appliance.runtime.stage import Stage
 from appliance.tokens import signing_key
 
@@ -79,8 +79,11 @@ def _frame_counters(stage: Stage) -> dict:
 
 def _workers(stage: Stage) -> Workers:
     paths = {int(name.removeprefix("fanout.")): path for name, path in stage.peers.items() if name.startswith("fanout.")}
-    viewers = {number: stage.counters.segment.find_all("appliance_fanout_viewers", stage=f"fanout.{number}") for number in paths}
-    return Workers(paths, viewers, stage.config.server.viewers_max, stage.log)
+    cells = stage.counters.segment
+    viewers = {number: cells.find_all("appliance_fanout_viewers", stage=f"fanout.{number}") for number in paths}
+    lives = {number: Life(cells.find(f"fanout.{number}", "appliance_stage_ready"),
+                          cells.find(f"fanout.{number}", "appliance_stage_heartbeat_monotonic_seconds")) for number in paths}
+    return Workers(paths, viewers, lives, stage.config.server.viewers_max, stage.log)
 
 
 class Door:

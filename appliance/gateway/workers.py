@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from appliance import clock
 from appliance.frame import Audience
 from appliance.gateway.problem import Problem, retry_after
 from appliance.runtime.counters import Cell
@@ -17,6 +18,7 @@ from appliance.runtime.counters import Cell
 ANSWER_LIMIT_S = 4.0   # for one worker to answer one request
 WORKERS_TRIED_MAX = 3  # for one viewer
 ANSWER_BYTES_MAX = 256 * 1024
+SILENCE_LIMIT_NS = 1_000_000_000  # four heartbeats; the supervisor allows more before it kills
 FULL_RETRY_S, NO_WORKER_RETRY_S = 10, 1
 # What a worker may say of an offer itself; any other status is the worker's own trouble.
 _OFFER_REFUSED = {400: "malformed", 406: "not_acceptable", 422: "unusable_offer"}
@@ -35,11 +37,24 @@ class Joined:
     answer: str
 
 
-class Workers:
-    """All workers by number. `viewers` are the cells that count a worker's viewers."""
+@dataclass(frozen=True)
+class Life:
+    """The cells that tell whether a worker works. Those of one that died are zero, and so is the count of its viewers."""
 
-    def __init__(self, paths: Mapping[int, str], viewers: Mapping[int, list[Cell]], viewers_max: int, log: logging.Logger) -> None:
-        self._viewers, self._viewers_max, self._log = viewers, viewers_max, log
+    ready: Cell
+    heartbeat: Cell
+
+    def works(self, now_ns: int) -> bool:
+        """Whether it has started, and its event loop turned a moment ago (monotonic clock)."""
+        return bool(self.ready.value) and now_ns - self.heartbeat.value < SILENCE_LIMIT_NS
+
+
+class Workers:
+    """All workers by number. `viewers` are the cells that count a worker's viewers, `lives` those that tell whether it works."""
+
+    def __init__(self, paths: Mapping[int, str], viewers: Mapping[int, list[Cell]], lives: Mapping[int, Life], viewers_max: int,
+                 log: logging.Logger) -> None:
+        self._viewers, self._lives, self._viewers_max, self._log = viewers, lives, viewers_max, log
         self._joining = dict.fromkeys(paths, 0)
         self._abandoning: set[asyncio.Task] = set()
         timeout = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
@@ -59,8 +74,9 @@ class Workers:
         return self._joining[number] + sum(cell.value for cell in self._viewers[number])
 
     def in_order(self) -> list[int]:
-        """Workers to ask, the least loaded first."""
-        return sorted(self._clients, key=lambda number: (self.load(number), number))
+        """Workers to ask: those that work first, the least loaded of them before the others."""
+        now_ns = clock.monotonic_ns()
+        return sorted(self._clients, key=lambda number: (not self._lives[number].works(now_ns), self.load(number), number))
 
     async def join(self, stream: str, audience: Audience, expires_s: int, offer: str, name_session: Callable[[int], str]) -> Joined:
         """Opens a session with the first worker that takes it; it ends at `expires_s` (seconds since 1970). Problem 503 if none does or all are full; 400, 406, 422 for the offer itself."""
