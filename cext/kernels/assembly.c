@@ -1,7 +1,16 @@
 #include "assembly.h"
 
+/* No row's time: so long ago that every frame is too late for it, and no difference overflows. */
+#define NEVER_NS (INT64_MIN / 2)
+
 #include <stdlib.h>
 #include <string.h>
+
+static void set_whole(struct assembly *assembly, int64_t monotonic_ns)
+{
+    for (uint32_t row = 0; row < assembly->raster.height; row++)
+        assembly->whole_monotonic_ns[row] = monotonic_ns;
+}
 
 struct assembly *assembly_new(const struct raster *raster, const struct frame_sink *sink, uint8_t payload_type, const uint8_t *neutral)
 {
@@ -13,6 +22,12 @@ struct assembly *assembly_new(const struct raster *raster, const struct frame_si
     assembly->payload_type = payload_type;
     assembly->rate_hz = 90000;
     memcpy(assembly->neutral, neutral, raster->pgroup_bytes);
+    assembly->whole_monotonic_ns = malloc(raster->height * sizeof(int64_t));
+    if (!assembly->whole_monotonic_ns) {
+        assembly_free(assembly);
+        return NULL;
+    }
+    set_whole(assembly, NEVER_NS);
     for (uint32_t i = 0; i < FRAMES_OPEN_MAX; i++) {
         assembly->open[i].coverage = calloc(raster->pgroups / 64 + 1, sizeof(uint64_t));
         if (!assembly->open[i].coverage) {
@@ -30,7 +45,14 @@ void assembly_free(struct assembly *assembly)
             assembly->sink.abandon(assembly->sink.context, assembly->open[i].slot);
         free(assembly->open[i].coverage);
     }
+    free(assembly->whole_monotonic_ns);
     free(assembly);
+}
+
+void assembly_adopt(struct assembly *assembly, const uint8_t *payload, int64_t monotonic_ns)
+{
+    assembly->last_payload = payload;
+    set_whole(assembly, monotonic_ns);
 }
 
 /* Marks pgroups as arrived; returns how many were not before. */
@@ -64,28 +86,42 @@ static uint32_t find(const uint64_t *coverage, uint32_t from, uint32_t end, bool
     return end;
 }
 
-/* Fills the holes with the newest published samples of the same place, or with grey. Returns the rows that have a hole. */
-static uint32_t conceal(struct assembly *assembly, struct open_frame *frame, const uint8_t *last)
+/* Fills a hole with the newest published samples of the same place, or with grey if those may be too old. */
+static void fill(const struct assembly *assembly, struct open_frame *frame, uint32_t start, uint32_t end, bool fresh)
 {
-    const struct raster *raster = &assembly->raster;
-    uint32_t rows = 0, next_row = 0, end = 0;
-    for (;;) {
-        uint32_t start = find(frame->coverage, end, raster->pgroups, false);
-        if (start == raster->pgroups)
-            return rows;
-        end = find(frame->coverage, start, raster->pgroups, true);
-        /* Several holes of one row count once. */
-        uint32_t first_row = start / raster->row_pgroups, after_row = (end - 1) / raster->row_pgroups + 1;
-        rows += after_row - (first_row > next_row ? first_row : next_row);
-        next_row = after_row;
-        /* Safety: start < end <= raster.pgroups, and both payloads hold raster.pgroups * pgroup_bytes octets. */
-        size_t offset = (size_t)start * raster->pgroup_bytes, length = (size_t)(end - start) * raster->pgroup_bytes;
-        if (last)
-            memcpy(frame->payload + offset, last + offset, length);
-        else
-            for (size_t i = 0; i < length; i += raster->pgroup_bytes)
-                memcpy(frame->payload + offset + i, assembly->neutral, raster->pgroup_bytes);
+    const uint32_t pgroup_bytes = assembly->raster.pgroup_bytes;
+    /* Safety: start < end <= raster.pgroups, and both payloads hold raster.pgroups * pgroup_bytes octets. */
+    size_t offset = (size_t)start * pgroup_bytes, length = (size_t)(end - start) * pgroup_bytes;
+    if (fresh)
+        memcpy(frame->payload + offset, assembly->last_payload + offset, length);
+    else
+        for (size_t i = 0; i < length; i += pgroup_bytes)
+            memcpy(frame->payload + offset + i, assembly->neutral, pgroup_bytes);
+}
+
+/* Fills the holes of a frame that is about to be published and notes which of its rows are new. Returns how many are not whole. */
+static uint32_t conceal(struct assembly *assembly, struct open_frame *frame)
+{
+    const uint32_t row_pgroups = assembly->raster.row_pgroups;
+    const int64_t now = frame->first.monotonic_ns;
+    uint32_t rows = 0;
+    for (uint32_t row = 0; row < assembly->raster.height; row++) {
+        uint32_t after = (row + 1) * row_pgroups, start = find(frame->coverage, after - row_pgroups, after, false);
+        int64_t *whole = &assembly->whole_monotonic_ns[row];
+        if (start == after) {
+            *whole = now;
+            continue;
+        }
+        /* Not by the age of the last frame: its own holes may show samples from long before it. */
+        bool fresh = now - *whole <= LAST_FRAME_NS_MAX;
+        rows++;
+        while (start < after) {
+            uint32_t end = find(frame->coverage, start, after, true);
+            fill(assembly, frame, start, end, fresh);
+            start = find(frame->coverage, end, after, false);
+        }
     }
+    return rows;
 }
 
 /* The TAI instant nearest to the arrival that has this RTP timestamp; as appliance.clock.unwrap_rtp_timestamp. */
@@ -115,16 +151,16 @@ static void publish(struct assembly *assembly, struct open_frame *frame)
         .flags = assembly->discontinuity ? FLAG_DISCONTINUITY : 0,
         .payload_bytes = raster->pgroups * raster->pgroup_bytes,
     };
-    if (frame->covered < raster->pgroups) {
-        bool fresh = frame->first.monotonic_ns - assembly->last_monotonic_ns <= LAST_FRAME_NS_MAX;
+    if (frame->covered == raster->pgroups) {
+        set_whole(assembly, frame->first.monotonic_ns);
+    } else {
         header.flags |= FLAG_INCOMPLETE;
-        header.rows_missing = conceal(assembly, frame, fresh ? assembly->last_payload : NULL);
+        header.rows_missing = conceal(assembly, frame);
         statistics->rows_missing += header.rows_missing;
         statistics->incomplete++;
     }
     assembly->sink.publish(assembly->sink.context, frame->slot, &header);
     assembly->last_payload = frame->payload;
-    assembly->last_monotonic_ns = frame->first.monotonic_ns;
     assembly->discontinuity = false;
     statistics->frames++;
 }
@@ -251,7 +287,7 @@ static void lock_on(struct assembly *assembly, const struct rfc4175_packet *pack
             assembly->statistics.outages++;
         } else {
             assembly->statistics.restarts++;
-            assembly->last_payload = NULL; /* another scene, for all we know */
+            set_whole(assembly, NEVER_NS); /* another scene, for all we know */
         }
         assembly->discontinuity = true;
     }

@@ -107,7 +107,7 @@ struct assembly {
     struct { uint32_t timestamp, last_sequence; bool valid, complete, by_marker; } closed; /* the last one */
 
     const uint8_t *last_payload; /* newest published frame, for holes */
-    int64_t last_monotonic_ns;
+    int64_t *whole_monotonic_ns; /* by row: arrival of the last published frame whose own packets covered it all; no sample in last_payload is older */
     bool discontinuity; /* the next frame does not continue the last */
     uint64_t number;
     struct assembly_statistics statistics;
@@ -118,6 +118,8 @@ struct assembly {
 struct assembly *assembly_new(const struct raster *raster, const struct frame_sink *sink, uint8_t payload_type, const uint8_t *neutral);
 /* Abandons what is open. */
 void assembly_free(struct assembly *assembly);
+/* Before the first packet: a whole frame that arrived then, which stays as it is until the next publish, fills holes. */
+void assembly_adopt(struct assembly *assembly, const uint8_t *payload, int64_t monotonic_ns);
 /* One UDP payload. Keeps no pointer into it. */
 void assembly_packet(struct assembly *assembly, const uint8_t *packet, size_t length, const struct instant *now);
 /* Closes frames that waited too long; call at least every few milliseconds. */

@@ -55,6 +55,7 @@ void ring_sink_resume(const struct ring_sink *sink, struct assembly *assembly)
     struct instant now = instant_now(sink->tai_correction_ns);
     assembly->number = header->number;
     assembly->discontinuity = true;
-    assembly->last_payload = ring_payload(sink->ring, slot);
-    assembly->last_monotonic_ns = now.monotonic_ns - (now.tai_ns - (int64_t)header->first_packet_tai_ns);
+    /* The rows of a frame with holes are of unknown age. */
+    if (!(header->flags & FLAG_INCOMPLETE))
+        assembly_adopt(assembly, ring_payload(sink->ring, slot), now.monotonic_ns - (now.tai_ns - (int64_t)header->first_packet_tai_ns));
 }

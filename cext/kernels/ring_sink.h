@@ -19,7 +19,7 @@ struct ring_sink {
 
 /* The functions and context for assembly_new. */
 struct frame_sink ring_sink_frames(struct ring_sink *sink);
-/* Goes on where a writer before us ended: its frame number, and its newest frame for holes if that is young enough. */
+/* Goes on where a writer before us ended: its frame number, and its newest frame for holes if that is whole and young enough. */
 void ring_sink_resume(const struct ring_sink *sink, struct assembly *assembly);
 /* Now, on CLOCK_TAI corrected and on CLOCK_MONOTONIC. */
 struct instant instant_now(int64_t tai_correction_ns);
