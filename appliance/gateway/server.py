@@ -1,7 +1,6 @@
 """Serves the application over TLS on the inherited socket, with a limit on everything that a client may take. Called as the stage."""
 import asyncio
 import logging
-import resource
 import socket
 import ssl
 import time
@@ -38,8 +37,6 @@ _MALFORMED_METHOD = "UNKNOWN"  # what aiohttp calls the request that it could no
 
 def run(stage: Stage) -> None:
     """The gateway's process."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     uvloop.run(serve(stage))
 
 

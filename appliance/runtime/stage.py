@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import pickle
+import resource
 import signal
 import socket
 import sys
@@ -126,6 +127,12 @@ def _end_with(supervisor_pid: int) -> None:
         sys.exit(1)  # it died before the line above took effect
 
 
+def _allow_descriptors() -> None:
+    """A viewer is a connection here and sockets there: the usual soft limit of 1024 is met by a few hundred."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def open_stage(name: str) -> Stage:
     """The stage whose plan the supervisor left in the descriptor that the environment names."""
     number = os.environ.get(PLAN_VARIABLE)
@@ -134,6 +141,7 @@ def open_stage(name: str) -> Stage:
     with open(int(number), "rb") as file:
         plan: StagePlan = pickle.load(file)  # written by our own parent into memory that only it and we hold
     _end_with(plan.supervisor_pid)
+    _allow_descriptors()
     privileged = name.split(".")[0] in _RECEIVERS
     capabilities.keep_only(*([capabilities.NET_ADMIN] if privileged else []))
     if plan.name != name:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import re
+import resource
 import socket
 import time
 
@@ -398,6 +399,16 @@ def test_a_viewer_that_does_not_read_misses_metadata_and_costs_no_memory(worker)
     skipped = worker.value("appliance_fanout_metadata_messages_skipped_total", rendition="expert")
     assert play(worker, scenario) < 4 << 20
     assert worker.value("appliance_fanout_metadata_messages_skipped_total", rendition="expert") > skipped + 100
+
+
+def test_a_worker_may_open_as_many_sockets_as_the_machine_allows(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        with FanoutProcess(tmp_path) as worker:
+            assert resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE) == (limits[1], limits[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_worker_that_stops_tells_its_viewers_and_is_gone_within_a_second(tmp_path):
