@@ -3,18 +3,16 @@
 Everything it writes lies in one folder; it ends both programs when it ends.
 """
 import argparse
-import json
 import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from appliance import status
 from appliance.config import Config, load
 from appliance.errors import ApplianceError
 from appliance.tokens import link
@@ -49,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
             source = start_source(children, folder)
             appliance = _start(children, ["run", "--config", str(config_path)])
             config = load(config_path)
-            _wait_healthy(config.server.metrics_host, config.server.metrics_port, appliance, source)
+            wait_healthy(config, appliance, source)
             _print_links(config)
             while appliance.poll() is None and source.poll() is None:
                 time.sleep(0.2)
@@ -102,20 +100,17 @@ def _end(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def _wait_healthy(host: str, port: int, *processes: subprocess.Popen) -> None:
-    deadline, reasons = time.monotonic() + START_LIMIT_S, ["no answer"]
+def wait_healthy(config: Config, *processes: subprocess.Popen, limit_s: float = START_LIMIT_S) -> None:
+    """Waits until the appliance is healthy; ApplianceError if it takes too long or one of the processes ends."""
+    deadline, reasons = time.monotonic() + limit_s, None
     while time.monotonic() < deadline:
         if any(process.poll() is not None for process in processes):
             raise ApplianceError("the appliance did not start; the lines above say why")
-        try:
-            with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=1):
-                return
-        except urllib.error.HTTPError as error:
-            reasons = json.load(error)["reasons"]
-        except OSError:
-            pass
+        reasons = status.health(config)
+        if reasons == []:
+            return
         time.sleep(0.1)
-    raise ApplianceError(f"the appliance is not ready after {START_LIMIT_S:.0f} s: {'; '.join(reasons)}")
+    raise ApplianceError(f"the appliance is not ready after {limit_s:g} s: {'; '.join(reasons or ['no answer'])}")
 
 
 def _print_links(config: Config) -> None:

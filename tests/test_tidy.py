@@ -24,7 +24,7 @@ ALLOWED = {
     "source": (*VALUES, "protocol", "runtime"),
     "check": (*VALUES, "config", "protocol", "runtime", "topology", "resources", "gateway", "tokens", "status"),
     "status": (*VALUES, "config"),
-    "demo": (*VALUES, "config", "tokens"),
+    "demo": (*VALUES, "config", "tokens", "status"),
 }
 LINES_MAX = {".py": 600, ".pyx": 600, ".c": 600, ".h": 600, ".ts": 600}
 # Nothing of the network or the clock belongs into a protocol.

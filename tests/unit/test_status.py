@@ -32,6 +32,16 @@ def exporting(bench: Workbench):
         loop.close()
 
 
+def make_healthy(bench: Workbench) -> None:
+    """Every stage is ready, and its heart has just beaten."""
+    counters = bench.resources.counters
+    for series in counters.series:
+        if series.metric.name == "appliance_stage_ready":
+            counters.cells[series.first] = 1
+        elif series.metric.name == "appliance_stage_heartbeat_monotonic_seconds":
+            counters.cells[series.first] = clock.monotonic_ns() + 10**11  # however slow the test is
+
+
 @pytest.fixture
 def bench(tmp_path):
     bench = Workbench(tmp_path, "exporter")
@@ -65,12 +75,7 @@ def test_the_summary_tells_rates_losses_viewers_and_stages(bench):
 
 
 def test_a_healthy_appliance_has_no_reasons(bench):
-    counters = bench.resources.counters
-    for series in counters.series:
-        if series.metric.name == "appliance_stage_ready":
-            counters.cells[series.first] = 1
-        elif series.metric.name == "appliance_stage_heartbeat_monotonic_seconds":
-            counters.cells[series.first] = clock.monotonic_ns() + 10**11  # however slow the test is
+    make_healthy(bench)
     with exporting(bench) as config:
         assert status.health(config) == []
         samples = status.scrape(config)
