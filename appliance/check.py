@@ -70,6 +70,16 @@ def _noting(problems: list[str]) -> Iterator[None]:
         problems += error.problems
 
 
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """ConfigurationError in place of what looking into a folder raises that belongs to somebody else."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "Run this command as the user that the appliance runs as, or as root."
+        raise ConfigurationError(f"[server] state_dir {folder}", "a folder that this user may look into", error.strerror or str(error), remedy) from error
+
+
 def check_interface(stream: StreamConfig) -> None:
     """ConfigurationError if the stream's interface is not there, or is down."""
     where, name = f'stream "{stream.name}", interface', stream.interface
@@ -116,8 +126,9 @@ def _check_media_addresses(config: Config) -> None:
 
 def _check_state_dir(config: Config) -> None:
     folder = config.server.state_dir
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
     remedy = "Create it for the appliance's user, or name another one."
+    with _readable(folder):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise ConfigurationError(f"[server] state_dir {folder}", "a folder", f"{existing}, which is a file", remedy)
     try:
@@ -131,9 +142,11 @@ def _check_keys(config: Config) -> None:
     """The keys that are there already; missing ones are made on the first run."""
     server, key = config.server, config.server.state_dir / "token.key"
     certificate.check(server)
-    if key.exists():
+    with _readable(server.state_dir):
+        mode = key.stat().st_mode if key.exists() else None
+    if mode is not None:
         tokens.signing_key(server.state_dir)
-        if key.stat().st_mode & 0o077:
+        if mode & 0o077:
             raise ConfigurationError(str(key), "a key that only its owner can read", "one that others can read too", f"Run: chmod 600 {key}")
 
 

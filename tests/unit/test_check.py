@@ -1,6 +1,8 @@
 """`appliance check`: every problem at once, each with its place and what to do, and nothing changed by looking."""
 import argparse
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,9 @@ from appliance.frame import VideoFormat
 from appliance.gateway import pages
 from appliance.protocol import sdp
 from tests.system.theatre import free_ports
+
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -69,6 +74,23 @@ def test_an_interface_may_be_named_by_its_address(folder):
     check.check(config.load(folder / "appliance.toml"))
     rewrite(folder, 'interface = "127.0.0.1"', 'interface = "192.0.2.1"')
     assert "an address of this machine" in problems(folder)[0]
+
+
+def test_a_state_dir_of_another_user_is_a_problem_with_a_remedy(folder, monkeypatch):
+    monkeypatch.setattr(pages, "DIST", Path("/"))  # the test's own is as closed to that user
+    configuration = config.load(folder / "appliance.toml")
+    state = folder / "state"
+    state.mkdir(mode=0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)  # nothing is hidden from root
+    try:
+        with pytest.raises(ConfigurationError) as caught:
+            check.check(configuration)
+    finally:
+        os.seteuid(user)
+        state.chmod(0o700)
+    assert [problem for problem in caught.value.problems if "state_dir" in problem and "as the user that the appliance runs as" in problem]
 
 
 def test_a_key_that_others_can_read_is_a_problem(folder):
