@@ -23,7 +23,7 @@ export interface PlayerEvents {
   message(octets: ArrayBuffer): void;
 }
 
-const TICK_MS = 100;
+const TICK_MS = 50;
 /** A candidate that is connected but frameless for so long means that the source is away. */
 const FRAMELESS_MS = 1_500;
 /** A candidate may need this long for its transport: slow radio, a relay. */
