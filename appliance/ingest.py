@@ -9,7 +9,7 @@ from appliance.protocol import rfc4175
 from appliance.protocol.sdp import VideoFlow
 from appliance.runtime.counters import Counters
 from appliance.runtime.metrics import FRAMES_DROPPED
-from appliance.runtime.multicast import open_receiver
+from appliance.runtime.multicast import Membership, open_receiver
 from appliance.runtime.ring import RingWriter
 from appliance.runtime.stage import Stage
 from cext.reception import Assembly, Reception
@@ -27,12 +27,13 @@ def run(stage: Stage) -> None:
     with open_receiver(flow, stage.stream.interface, RECEIVE_BUFFER_BYTES) as receiver:
         merge_datagrams(receiver)
         reception = Reception(receiver.fileno(), assemble(flow, stage.writers[f"raw.{stage.stream.name}"]))
-        accounts = Accounts(stage.counters)
+        accounts, membership = Accounts(stage.counters), Membership(receiver, flow, stage.stream.interface)
         stage.counters.gauge("appliance_ingest_receive_buffer_bytes").set(receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2)
         stage.log.info("%s from %s:%d on %s", flow.format, flow.group, flow.port, stage.stream.interface)
         stage.ready()
         while stage.running():
             reception.run(WAKE_INTERVAL_NS)
+            membership.keep(reception.statistics()["datagrams"], clock.monotonic_ns())
             for remark in accounts.move(reception):
                 stage.log.warning(remark)
 

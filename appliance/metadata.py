@@ -13,7 +13,7 @@ from appliance.protocol.class_view import reduce_grain
 from appliance.protocol.grain import AssembledGrain, GrainAssembler
 from appliance.protocol.sdp import GRAIN_FLAGS_URI, MetadataFlow
 from appliance.runtime.counters import Counters
-from appliance.runtime.multicast import open_receiver
+from appliance.runtime.multicast import Membership, open_receiver
 from appliance.runtime.ring import RingWriter
 from appliance.runtime.stage import Stage
 
@@ -32,6 +32,7 @@ class MetadataRelay:
     def __init__(self, flow: MetadataFlow, writers: Mapping[Audience, Sequence[RingWriter]], counters: Counters) -> None:
         self.flow, self.writers = flow, writers
         self.assembler = GrainAssembler(flow.payload_type, flow.extension_ids.get(GRAIN_FLAGS_URI))
+        self.datagrams = 0
         self._grain_number = 0
         self._instance_uid: str | None = None
         self._last_grain_ns: int | None = None
@@ -55,6 +56,7 @@ class MetadataRelay:
 
     def receive(self, datagram: bytes, now_tai_ns: int) -> None:
         """One packet from the network."""
+        self.datagrams += 1
         for assembled in self.assembler.receive(datagram, now_tai_ns):
             self._relay(assembled)
 
@@ -125,10 +127,13 @@ def run(stage: Stage) -> None:
     relay = MetadataRelay(flow, writers, stage.counters)
     with open_receiver(flow, stream.interface, RECEIVE_BUFFER_BYTES) as receiver:
         receiver.settimeout(WAIT_S)
+        membership = Membership(receiver, flow, stream.interface)
         stage.ready()
         while stage.running():
             try:
                 relay.receive(receiver.recv(DATAGRAM_BYTES_MAX), clock.tai_ns())
             except TimeoutError:
                 pass  # silence is what tick() is for
-            relay.tick(clock.monotonic_ns())
+            now_ns = clock.monotonic_ns()
+            relay.tick(now_ns)
+            membership.keep(relay.datagrams, now_ns)

@@ -1,6 +1,7 @@
 """UDP sockets that receive one flow: bound to its group, joined on one interface, from one sender where the SDP says so.
 
-Used by every receiving stage. A socket receives its own group and nothing else (IP_MULTICAST_ALL=0); closing it leaves the group.
+Used by every receiving stage. A socket receives its own group and nothing else (IP_MULTICAST_ALL=0); closing it leaves the group. An interface
+that is made anew takes the membership with it and tells nobody: Membership joins again.
 """
 import errno
 import ipaddress
@@ -15,9 +16,11 @@ from appliance.protocol.sdp import Flow
 
 # Linux values (include/uapi/linux/in.h, in6.h, asm-generic/socket.h); Python's socket module lacks them.
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
-_MCAST_JOIN_GROUP, _MCAST_JOIN_SOURCE_GROUP = 42, 46
+_MCAST_JOIN_GROUP, _MCAST_LEAVE_GROUP, _MCAST_JOIN_SOURCE_GROUP = 42, 45, 46
 _SO_RCVBUFFORCE, _SO_RXQ_OVFL = 33, 40
 _SOCKADDR_STORAGE_BYTES = 128
+SILENCE_NS_MAX = 5_000_000_000
+"""After so long without a datagram the membership is renewed, and again every time as long passes."""
 
 _log = logging.getLogger("multicast")
 
@@ -49,6 +52,43 @@ def open_receiver(flow: Flow, interface: str, receive_buffer_bytes: int) -> sock
         receiver.close()
         raise
     return receiver
+
+
+class Membership:
+    """Keeps a receiver of open_receiver in its group, whatever becomes of the interface.
+
+    It joins again on the same socket: a new one would not get its receive buffer, for which a stage that is ready has no privilege any more.
+    A group of link-local scope is bound to the link itself, and such a stage has to be started again.
+    """
+
+    def __init__(self, receiver: socket.socket, flow: Flow, interface: str) -> None:
+        self.interface = interface
+        self._receiver, self._flow, self._index = receiver, flow, interface_index(interface)
+        self._datagrams, self._since_ns, self._lost = 0, None, False
+
+    def keep(self, datagrams: int, now_monotonic_ns: int) -> None:
+        """Call several times a second with how many datagrams came in all. Never raises for an interface that is missing: it is logged once."""
+        if datagrams != self._datagrams or self._since_ns is None:
+            self._datagrams, self._since_ns = datagrams, now_monotonic_ns
+        elif now_monotonic_ns - self._since_ns > SILENCE_NS_MAX:
+            self._since_ns = now_monotonic_ns
+            if ipaddress.ip_address(self._flow.group).is_multicast:
+                self._renew()
+
+    def _renew(self) -> None:
+        try:
+            index = interface_index(self.interface)
+            # Left even where nothing changed: whether the kernel still holds the membership cannot be asked.
+            _leave(self._receiver, self._flow, self._index)
+            _join(self._receiver, self._flow, self.interface, index)
+        except (ConfigurationError, OSError) as error:
+            if not self._lost:
+                _log.warning("%s cannot be received, trying again every %d s: %s", self._flow.group, SILENCE_NS_MAX // 1_000_000_000, error)
+            self._lost = True
+            return
+        if self._lost or index != self._index:
+            _log.warning("joined %s again: %s is back", self._flow.group, self.interface)
+        self._index, self._lost = index, False
 
 
 def interface_index(interface: str) -> int:
@@ -97,14 +137,13 @@ def _bind(receiver: socket.socket, flow: Flow, index: int) -> None:
 
 def _join(receiver: socket.socket, flow: Flow, interface: str, index: int) -> None:
     """Joins by interface number (RFC 3678), the same for IPv4 and IPv6."""
-    level = socket.IPPROTO_IP if receiver.family == socket.AF_INET else socket.IPPROTO_IPV6
     request = struct.pack("@I4x", index) + _sockaddr_storage(flow.group)
     option = _MCAST_JOIN_GROUP
     if flow.source_address:
         request += _sockaddr_storage(flow.source_address)
         option = _MCAST_JOIN_SOURCE_GROUP
     try:
-        receiver.setsockopt(level, option, request)
+        receiver.setsockopt(_level(receiver), option, request)
     except OSError as error:
         where = f"joining {flow.group} on {interface}"
         if error.errno == errno.ENOBUFS:
@@ -112,6 +151,18 @@ def _join(receiver: socket.socket, flow: Flow, interface: str, index: int) -> No
                                      "As root: sysctl -w net.ipv4.igmp_max_memberships=512 net.ipv4.igmp_max_msf=64") from error
         raise ConfigurationError(where, "an interface that is up and takes part in multicast", str(error),
                                  f"Look at: ip link show {interface}") from error
+
+
+def _leave(receiver: socket.socket, flow: Flow, index: int) -> None:
+    """Forgets the group, and the sender with it, on an interface that may be gone."""
+    try:
+        receiver.setsockopt(_level(receiver), _MCAST_LEAVE_GROUP, struct.pack("@I4x", index) + _sockaddr_storage(flow.group))
+    except OSError as error:
+        _log.debug("leaving %s on interface number %d: %s", flow.group, index, error)  # it was not a member: the last join failed
+
+
+def _level(receiver: socket.socket) -> int:
+    return socket.IPPROTO_IP if receiver.family == socket.AF_INET else socket.IPPROTO_IPV6
 
 
 def _sockaddr_storage(address: str) -> bytes:

@@ -1,6 +1,9 @@
 """The ingest stage on real sockets: multicast, sources, merged datagrams, foreign packets, counters, an orderly end."""
+import os
 import socket
+import stat
 import struct
+import time
 
 import pytest
 
@@ -8,10 +11,11 @@ from appliance.errors import ConfigurationError
 from appliance.frame import INCOMPLETE, VideoFormat
 from appliance.ingest import merge_datagrams
 from appliance.protocol.rtp import RtpHeader, build
+from appliance.runtime import multicast
 from appliance.runtime.multicast import open_receiver
 from cext.reception import Reception
 from tests.camera import SMALL, Assembled, Camera
-from tests.network.theatre_network import LOOPBACK, Sender, free_flow, running_ingest
+from tests.network.theatre_network import LOOPBACK, PATIENCE_S, Sender, free_flow, running_ingest
 
 MEGABYTE = 1 << 20
 
@@ -214,3 +218,37 @@ def test_the_stage_leaves_its_group_when_it_ends(tmp_path):
     with running_ingest(tmp_path, flow):
         assert memberships(flow.group)
     assert not memberships(flow.group)
+
+
+def lose_membership(flow) -> int:
+    """Takes the stage's socket out of its group as the kernel does when the interface is deleted: nobody tells the stage. How many there were."""
+    lost = 0
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+        except OSError:
+            continue  # the folder's own descriptor
+        with socket.socket(fileno=os.dup(number)) as other:
+            if other.family == socket.AF_INET and other.getsockname() == (flow.group, flow.port):
+                other.setsockopt(socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, socket.inet_aton(flow.group) + bytes(4) + struct.pack("@i", LOOPBACK))
+                lost += 1
+    return lost
+
+
+def test_a_membership_that_was_lost_with_its_interface_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(multicast, "SILENCE_NS_MAX", 200_000_000)
+    flow, camera = free_flow(SMALL), Camera()
+    with running_ingest(tmp_path, flow) as ingest:
+        sender = Sender(flow)
+        sender.send(camera.frame())
+        assert ingest.next_frame()[0] == camera.sent[0]
+        assert lose_membership(flow) == 1
+        deadline = time.monotonic() + PATIENCE_S
+        while not memberships(flow.group):
+            assert time.monotonic() < deadline, "the group was not joined again"
+            ingest.reader.wait(0.02)
+        sender.send(camera.frame())
+        assert ingest.next_frame()[:2] == (camera.sent[1], 2)
+        assert ingest.value("appliance_ingest_sender_restarts_total") == 0
+        sender.close()

@@ -1,11 +1,13 @@
 """Receivers on loopback: their own group and sender only, errors that name what is wrong, and the group left at the end."""
+import logging
 import socket
+import struct
 
 import pytest
 
 from appliance.errors import ConfigurationError
 from appliance.protocol.sdp import MetadataFlow
-from appliance.runtime.multicast import interface_index, open_receiver
+from appliance.runtime.multicast import SILENCE_NS_MAX, Membership, interface_index, open_receiver
 
 GROUP, OTHER_GROUP = "239.83.14.7", "239.83.14.8"
 BUFFER_BYTES = 65_536
@@ -109,3 +111,63 @@ def test_a_smaller_receive_buffer_than_asked_is_a_warning_that_says_how_to_mend_
     with open_receiver(flow(port), "lo", 2**30):  # more than any kernel grants
         pass
     assert "sysctl -w net.core.rmem_max=1073741824" in caplog.text
+
+
+def lose_membership(receiver: socket.socket, group: str) -> None:
+    """What the kernel does, without a word to the socket, when the interface is deleted."""
+    receiver.setsockopt(socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, struct.pack("@4s4si", socket.inet_aton(group), bytes(4), interface_index("lo")))
+
+
+@pytest.mark.parametrize("source_address", [None, "127.0.0.1"], ids=["any source", "one source"])
+def test_a_membership_that_was_lost_is_renewed_after_silence(port, source_address):
+    group = "239.83.14.10"
+    lost = flow(port, group, source_address)
+    with open_receiver(lost, "lo", BUFFER_BYTES) as receiver:
+        receiver.settimeout(WAIT_S)
+        membership = Membership(receiver, lost, "lo")
+        membership.keep(0, 0)
+        lose_membership(receiver, group)
+        membership.keep(7, 1)  # what had come before
+        membership.keep(7, 1 + SILENCE_NS_MAX)
+        assert memberships(group) == 0
+        membership.keep(7, 2 + SILENCE_NS_MAX)
+        assert memberships(group) == 1
+        send(b"grain", group, port)
+        assert receiver.recv(100) == b"grain"
+
+
+def test_a_silent_group_is_joined_again_without_harm_and_without_a_word(port, caplog):
+    group = "239.83.14.11"
+    with caplog.at_level(logging.DEBUG), open_receiver(flow(port, group), "lo", BUFFER_BYTES) as receiver:
+        receiver.settimeout(WAIT_S)
+        membership = Membership(receiver, flow(port, group), "lo")
+        for number in range(50):
+            membership.keep(0, number * (SILENCE_NS_MAX + 1))
+            assert memberships(group) == 1
+        send(b"grain", group, port)
+        assert receiver.recv(100) == b"grain"
+    assert caplog.text == ""
+
+
+def test_an_interface_that_is_missing_is_logged_once_and_tried_until_it_is_back(port, caplog):
+    group = "239.83.14.12"
+    with open_receiver(flow(port, group), "lo", BUFFER_BYTES) as receiver:
+        membership = Membership(receiver, flow(port, group), "lo")
+        lose_membership(receiver, group)
+        membership.interface = "eth99"
+        for number in range(5):
+            membership.keep(0, number * (SILENCE_NS_MAX + 1))
+        assert caplog.text.count('"eth99"') == 1 and len(caplog.records) == 1
+        membership.interface = "lo"
+        membership.keep(0, 5 * (SILENCE_NS_MAX + 1))
+        assert memberships(group) == 1
+        assert caplog.records[-1].getMessage() == f"joined {group} again: lo is back"
+
+
+def test_an_address_of_this_machine_has_no_membership_to_renew(port, caplog):
+    here = flow(port, "127.0.0.1")
+    with open_receiver(here, "lo", BUFFER_BYTES) as receiver:
+        membership = Membership(receiver, here, "lo")
+        for number in range(3):
+            membership.keep(0, number * (SILENCE_NS_MAX + 1))
+    assert caplog.text == ""
