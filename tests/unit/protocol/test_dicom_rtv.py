@@ -1,4 +1,5 @@
 """Grains: built to the byte as PS3.22 says, checked to the last octet, never cut short unseen, and reduced for a class without a leak."""
+import re
 import struct
 from io import BytesIO
 
@@ -164,7 +165,7 @@ def test_sequences_of_undefined_length_are_read():
     payload = grain(dynamic=dynamic)
     assert payload.count(b"\xfe\xff\xdd\xe0") == 4 and payload.count(b"\xfe\xff\x0d\xe0") == 4
     assert parse_grain(payload).dynamic == dynamic_part()
-    assert dynamic_only(payload) == payload
+    assert beyond_meta(dynamic_only(payload)) == beyond_meta(payload)
 
 
 @pytest.mark.parametrize("payload", [DYNAMIC, FULL], ids=["dynamic", "full"])
@@ -260,9 +261,46 @@ def test_the_number_of_elements_is_bounded():
 SECRET = b"LOVELACE"
 
 
+def beyond_meta(payload: bytes) -> bytes:
+    """What follows group 0002."""
+    return payload[144 + int.from_bytes(payload[140:144], "little"):]
+
+
+FOR_CLASS = dynamic_only(DYNAMIC)
+
+
 def test_a_class_gets_the_dynamic_part_unchanged_and_no_static():
-    assert dynamic_only(FULL) == DYNAMIC == dynamic_only(DYNAMIC)
-    assert dynamic_only(b"\x41" * 128 + FULL[128:]) == DYNAMIC
+    assert beyond_meta(FOR_CLASS) == beyond_meta(DYNAMIC)
+    assert dynamic_only(FULL) == FOR_CLASS == dynamic_only(b"\x41" * 128 + FULL[128:])
+
+
+@pytest.mark.parametrize("instance", [INSTANCE, "1.2", "1." + "2" * 62])
+def test_the_instance_uid_of_a_class_is_another_that_stays_the_same(instance):
+    payload = grain(dynamic=dynamic_part(), instance_uid=instance)
+    reduced, original = check_grain(dynamic_only(payload)), check_grain(payload)
+    assert re.fullmatch(r"2\.25\.[1-9][0-9]{0,38}", reduced.instance_uid) and reduced.instance_uid != instance
+    assert dynamic_only(payload) == reduced.payload == dynamic_only(grain(static_part() if instance == INSTANCE else None, dynamic_part(), instance_uid=instance))
+    assert dynamic_only(grain(dynamic=dynamic_part(), instance_uid="1.2.3")) != reduced.payload
+    kept = [(element.tag, reduced.payload[element.start:element.end]) for element in reduced.meta if element.tag not in (0x0002_0000, dicom_rtv.SOP_INSTANCE)]
+    assert kept == [(element.tag, payload[element.start:element.end]) for element in original.meta if element.tag not in (0x0002_0000, dicom_rtv.SOP_INSTANCE)]
+
+
+@pytest.mark.parametrize("name, told", [("Grasper", "Grasper"), ("Needle Holder", "Needle Holder"), ("Dr. Lovelace", "Instrument"), ("Ada", "Instrument"),
+                                        ("grasper", "Instrument"), ("Grasper of Lovelace", "Instrument"), ("x" * 64, "Instrument")])
+def test_a_class_is_told_an_instruments_kind_and_no_free_text(name, told):
+    item = parse_grain(dynamic_only(grain(dynamic=frame_item(ORIGIN_NS, 1, [tip_item(1.0, 2.0, name=name)])))).dynamic
+    instrument = item.private_block(0x0099, dicom_rtv.INSTRUMENT_CREATOR)[0x01].value[0].private_block(0x0099, dicom_rtv.INSTRUMENT_CREATOR)
+    assert instrument[2].value == told and instrument[3].value == [1.0, 2.0]
+
+
+def test_substitutes_never_make_a_grain_longer_than_one_may_be():
+    def crowded(tips):
+        return grain(dynamic=frame_item(ORIGIN_NS, 1, tips * [tip_item(1.0, 2.0, name="A")]), instance_uid="1.2")
+
+    tips = (dicom_rtv.GRAIN_BYTES_MAX - len(crowded(0))) // (len(crowded(2)) - len(crowded(1))) - 1
+    assert len(crowded(tips)) <= dicom_rtv.GRAIN_BYTES_MAX
+    reduced = dynamic_only(crowded(tips))
+    assert len(reduced) <= dicom_rtv.GRAIN_BYTES_MAX and len(parse_grain(reduced).dynamic) == 0
 
 
 def test_a_grain_without_a_dynamic_part_is_not_for_a_class():
@@ -276,7 +314,7 @@ def test_camera_position_passes():
     camera.RenderFieldOfView = [-1, 1, 1, -1, 0.5, 100]
     dynamic.CameraPositionGroupSequence = [camera]
     payload = grain(dynamic=dynamic)
-    assert dynamic_only(payload) == payload
+    assert beyond_meta(dynamic_only(payload)) == beyond_meta(payload)
 
 
 def planted(where: str) -> Dataset:
@@ -329,7 +367,7 @@ def test_private_information_of_the_meta_group_is_taken_out():
     private = b"\x02\x00\x00\x01UI\x04\x001.2\0" + b"\x02\x00\x02\x01OB\x00\x00\x08\x00\x00\x00" + SECRET
     payload = FULL[:140] + struct.pack("<I", META_END - 144 + len(private)) + FULL[144:META_END] + private + FULL[META_END:]
     assert check_grain(payload).instance_uid == INSTANCE
-    assert dynamic_only(payload) == DYNAMIC
+    assert dynamic_only(payload) == FOR_CLASS
 
 
 @given(st.lists(st.tuples(st.integers(0, len(FULL) - 1), st.integers(0, 255)), min_size=1, max_size=12))
@@ -348,7 +386,7 @@ def assert_nothing_leaks(payload: bytes) -> None:
         return
     elements = dicom_elements.walk(reduced, 132)
     assert {element.tag for element in elements if element.tag > 0x0002_FFFF} == {dicom_rtv.CURRENT_FRAME_GROUPS}
-    assert reduced[:128] == bytes(128) and dynamic_only(reduced) == reduced
+    assert reduced[:128] == bytes(128) and beyond_meta(dynamic_only(reduced)) == beyond_meta(reduced)
     assert b"Lovelace" not in reduced and b"HOSP" not in reduced
 
 
