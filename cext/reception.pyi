@@ -16,6 +16,7 @@ class Assembly:
         neutral_pgroup: bytes,
         rate_hz: int = 90000,
         mediaclk_offset: int = 0,
+        frame_interval_ns: int = 0,
         tai_correction_ns: int = 0,
     ) -> None: ...
     def packet(self, packet: Buffer, tai_ns: int, monotonic_ns: int) -> None: ...

@@ -29,6 +29,7 @@ cdef extern from "assembly.h" nogil:
         uint64_t lost
     struct assembly:
         uint32_t rate_hz, mediaclk_offset
+        int64_t frame_interval_ns
         assembly_statistics statistics
         sequence_window window
     assembly *assembly_new(const raster *r, const frame_sink *sink, uint8_t payload_type, const uint8_t *neutral)
@@ -61,7 +62,8 @@ cdef extern from "reception.h" nogil:
 cdef class Assembly:
     """Frames of one flow, assembled from packets into the slots of a raw ring (policy LATEST, row after row of packed pgroups).
 
-    `neutral_pgroup` is a grey pgroup for holes that nothing ever filled. The first sender that comes is followed, whatever its SSRC.
+    `neutral_pgroup` is a grey pgroup for holes that nothing young fills. `frame_interval_ns` lengthens the wait for a slow frame's end. The first
+    sender that comes is followed, whatever its SSRC.
     ValueError if the raster is impossible or a slot is too small for it.
     """
     cdef assembly *assembly
@@ -70,7 +72,7 @@ cdef class Assembly:
 
     def __cinit__(self, RingWriter writer not None, *, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels,
                   uint8_t payload_type, bytes neutral_pgroup, uint32_t rate_hz=90000, uint32_t mediaclk_offset=0,
-                  int64_t tai_correction_ns=0):
+                  int64_t frame_interval_ns=0, int64_t tai_correction_ns=0):
         cdef raster geometry
         if not raster_set(&geometry, width, height, pgroup_bytes, pgroup_pixels) or len(neutral_pgroup) != pgroup_bytes or rate_hz == 0:
             raise ValueError(f"no raster: {width} x {height} pixels in pgroups of {pgroup_bytes} octets for {pgroup_pixels} pixels")
@@ -84,7 +86,7 @@ cdef class Assembly:
         self.assembly = assembly_new(&geometry, &frames, payload_type, neutral_pgroup)
         if self.assembly == NULL:
             raise MemoryError("no memory for the assembly")
-        self.assembly.rate_hz, self.assembly.mediaclk_offset = rate_hz, mediaclk_offset
+        self.assembly.rate_hz, self.assembly.mediaclk_offset, self.assembly.frame_interval_ns = rate_hz, mediaclk_offset, frame_interval_ns
         ring_sink_resume(&self.sink, self.assembly)
 
     def __dealloc__(self):

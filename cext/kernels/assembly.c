@@ -406,9 +406,11 @@ void assembly_packet(struct assembly *assembly, const uint8_t *bytes, size_t len
 
 void assembly_tick(struct assembly *assembly, int64_t now_monotonic_ns)
 {
+    int64_t spread_ns = assembly->frame_interval_ns + assembly->frame_interval_ns / 2;
+    int64_t open_ns_max = spread_ns > FRAME_OPEN_NS ? spread_ns : FRAME_OPEN_NS;
     while (assembly->open_count) {
         const struct open_frame *oldest = &assembly->open[0];
-        bool overdue = now_monotonic_ns - oldest->first.monotonic_ns > FRAME_OPEN_NS_MAX;
+        bool overdue = now_monotonic_ns - oldest->first.monotonic_ns > open_ns_max;
         bool overtaken = assembly->open_count > 1 && now_monotonic_ns - oldest->last_monotonic_ns > REORDER_NS_MAX;
         if (!overdue && !overtaken)
             return;

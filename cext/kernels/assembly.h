@@ -15,8 +15,9 @@
 /* An open frame to which nothing came for this long, while a newer one did get packets, is closed: the reorder window of flows with few
  * packets a frame, where REORDER_PACKETS_MAX is long. */
 #define REORDER_NS_MAX 5000000ll
-/* A frame that gets no end is closed this long after its first packet; a newer one closes it sooner. */
-#define FRAME_OPEN_NS_MAX 100000000ll
+/* A frame that gets no end is closed this long after its first packet, or one and a half frame intervals where those are longer: senders spread
+ * a frame over its interval. A newer frame closes it sooner. */
+#define FRAME_OPEN_NS 100000000ll
 /* Another SSRC, sequence or time is followed once it has sent so many packets in order and the old has been silent so long. */
 #define PROOF_PACKETS 8u
 #define PROOF_SILENCE_NS 100000000ll
@@ -98,6 +99,7 @@ struct assembly {
     struct frame_sink sink;
     uint8_t payload_type;
     uint32_t rate_hz, mediaclk_offset;
+    int64_t frame_interval_ns; /* 0: short */
     uint8_t neutral[16]; /* a grey pgroup */
 
     struct sender sender;
@@ -107,7 +109,7 @@ struct assembly {
     struct { uint32_t timestamp, last_sequence; bool valid, complete, by_marker; } closed; /* the last one */
 
     const uint8_t *last_payload; /* newest published frame, for holes */
-    int64_t *whole_monotonic_ns; /* by row: arrival of the last published frame whose own packets covered it all; no sample in last_payload is older */
+    int64_t *whole_monotonic_ns; /* by row: when a published frame's own packets last covered it all; no sample of last_payload is older */
     bool discontinuity; /* the next frame does not continue the last */
     uint64_t number;
     struct assembly_statistics statistics;

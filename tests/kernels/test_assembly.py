@@ -1,5 +1,6 @@
 """Frames from packets, scenario by scenario: coverage, loss, order, the boundary between frames, senders that restart."""
 import random
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -7,8 +8,10 @@ from hypothesis import strategies as st
 
 from appliance import clock
 from appliance.frame import DISCONTINUITY, INCOMPLETE, VideoFormat
+from appliance.ingest import assemble
 from appliance.protocol import rfc4175
 from appliance.protocol.rtp import RtpHeader, build, parse
+from appliance.protocol.sdp import VideoFlow
 from appliance.runtime.ring import RingWriter
 from tests.camera import FRAME_NS, PAYLOAD_TYPE, SMALL, START_TAI_NS, Assembled, Camera, rows
 
@@ -253,6 +256,23 @@ def test_a_frame_without_an_end_is_closed_at_its_deadline(bench, camera):
     assert frame.flags == INCOMPLETE and frame.rows_missing == 20
     assert bench.feed(packets[80:]) == [] and bench.count("late") == 80
     assert play(bench, camera)[0].samples == camera.sent[1]
+
+
+@pytest.mark.parametrize("rate", [Fraction(1), Fraction(2), Fraction(5), Fraction(15, 2), Fraction(9000, 1001)], ids=str)
+def test_a_slow_frame_that_is_spread_over_its_interval_is_not_torn(rate):
+    interval_ns = int(SECOND_NS / rate)
+    bench, camera = Assembled(VideoFormat(64, 40, rate=rate)), Camera()
+    bench.assembly = assemble(VideoFlow(format=bench.format, group="239.1.2.3", port=5004, payload_type=PAYLOAD_TYPE), bench.writer)
+    for number in range(4):
+        camera.tai_ns = START_TAI_NS + number * interval_ns
+        for packet in camera.frame():
+            bench.feed([packet])
+            bench.wait(interval_ns // 160)
+    assert [(frame.samples, frame.flags) for frame in bench.frames] == [(samples, 0) for samples in camera.sent]
+    bench.feed(camera.frame()[:80])
+    assert bench.wait(interval_ns * 3 // 2) == []
+    assert [frame.flags for frame in bench.wait(1)] == [INCOMPLETE]
+    bench.close()
 
 
 def test_next_to_nothing_of_a_frame_is_not_worth_showing(bench, camera):
