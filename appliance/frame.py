@@ -21,6 +21,22 @@ class Codec(str, Enum):
     VP8 = "vp8"
 
 
+@dataclass(frozen=True)
+class Rendition:
+    """One coding of a stream for one audience."""
+
+    audience: Audience
+    codec: Codec
+
+    @property
+    def name(self) -> str:
+        """"expert", "class" (H.264), "expert.vp8", "class.vp8"."""
+        return self.audience.value if self.codec is Codec.H264 else f"{self.audience.value}.{self.codec.value}"
+
+
+RENDITIONS = tuple(Rendition(audience, codec) for codec in Codec for audience in Audience)
+
+
 class Flag(IntFlag):
     """Flags of a ring slot's header (struct slot_header in cext/kernels/ring.h)."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from appliance.config import Config, StreamConfig
 from appliance.errors import ConfigurationError
-from appliance.frame import Audience, Codec, PlanarFormat
+from appliance.frame import RENDITIONS, Audience, PlanarFormat
 from appliance.protocol import sdp
 from appliance.runtime import metrics
 from appliance.runtime.counters import Series, series_of
@@ -33,22 +33,6 @@ VBV_FRAMES = 3  # of the encoders, in appliance/encode/encoder.py
 UNIT_BYTES_MAX = 1024 * 1024
 RECORD_SLOTS = 16
 RECORD_BYTES_MAX = 64 * 1024
-
-
-@dataclass(frozen=True)
-class Rendition:
-    """One coding of a stream for one audience."""
-
-    audience: Audience
-    codec: Codec
-
-    @property
-    def name(self) -> str:
-        """"expert", "class" (H.264), "expert.vp8", "class.vp8"."""
-        return self.audience.value if self.codec is Codec.H264 else f"{self.audience.value}.{self.codec.value}"
-
-
-RENDITIONS = tuple(Rendition(audience, codec) for codec in Codec for audience in Audience)
 
 
 @dataclass(frozen=True)

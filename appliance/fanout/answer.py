@@ -7,7 +7,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from appliance.fanout.offer import UNPROCESSABLE, Offer, OfferedCodec, OfferedSection, OfferRefused
-from appliance.frame import Audience, Codec
+from appliance.frame import Audience, Codec, Rendition
 from appliance.protocol.h264 import DECODES, Profile
 
 PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
@@ -53,11 +53,6 @@ class LocalVideo:
     session_number: int
 
 
-def rendition_name(audience: Audience, codec: Codec) -> str:
-    """Name of the rendition: "expert" and "class" are H.264, the others say their codec."""
-    return audience.value if codec is Codec.H264 else f"{audience.value}.{codec.value}"
-
-
 def choose(offer: Offer, audience: Audience, sent: Profile, available: Container[str]) -> Choice:
     """H.264 in the best profile that decodes what we send, else VP8. Raises OfferRefused if the viewer can receive neither."""
     decoders = DECODES[sent]
@@ -65,7 +60,7 @@ def choose(offer: Offer, audience: Audience, sent: Profile, available: Container
                   key=lambda coding: decoders.index(coding.level.profile))
     vp8 = [coding for coding in offer.codecs if coding.codec is Codec.VP8]
     for coding in (*h264, *vp8):
-        name = rendition_name(audience, coding.codec)
+        name = Rendition(audience, coding.codec).name
         if name in available:
             mid = offer.sections[offer.video].mid
             mid_id = offer.extensions.get(MID, (0, False))[0] if len(mid) <= MID_BYTES_MAX else 0

@@ -15,7 +15,7 @@ from appliance.fanout.offer import OfferRefused, parse_fragment, parse_offer
 from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import Rendition
 from appliance.fanout.session import UNAVAILABLE, Session, Surroundings
-from appliance.frame import Audience, Codec
+from appliance.frame import RENDITIONS, Audience, Codec
 from appliance.protocol.h264 import Profile, level_idc
 from appliance.runtime.metrics import FANOUT_MALFORMED, LATENCY
 from appliance.runtime.ring import RingReader
@@ -37,7 +37,7 @@ class Worker:
         self._stage = stage
         streams = len(stage.config.streams)
         self.viewers_max = stage.config.server.viewers_max
-        self.fanout = Fanout(max(1, streams * len(Codec) * len(Audience)), self.viewers_max, tai_correction_ns=TAI_CORRECTION_NS,
+        self.fanout = Fanout(max(1, streams * len(RENDITIONS)), self.viewers_max, tai_correction_ns=TAI_CORRECTION_NS,
                              latency_bounds_ns=[round(bound * 1e9) for bound in LATENCY.buckets_s])
         self.renditions = {(stream, name): Rendition(self.fanout, reader, stream, name, codec.value.encode(), stage.counters)
                            for stream, name, codec, reader in _unit_rings(stage)}
@@ -154,9 +154,7 @@ def _number(stage: Stage) -> str:
 def _unit_rings(stage: Stage) -> Iterator[tuple[str, str, Codec, RingReader]]:
     """(stream, rendition, codec, reader) of every units ring that the worker reads."""
     for stream in stage.config.streams:
-        for audience in Audience:
-            for codec in Codec:
-                name = answer.rendition_name(audience, codec)
-                reader = stage.readers.get(f"units.{stream.name}.{name}.{_number(stage)}")
-                if reader is not None:
-                    yield stream.name, name, codec, reader
+        for rendition in RENDITIONS:
+            reader = stage.readers.get(f"units.{stream.name}.{rendition.name}.{_number(stage)}")
+            if reader is not None:
+                yield stream.name, rendition.name, rendition.codec, reader
