@@ -26,7 +26,7 @@ struct reception_statistics {
     uint64_t datagrams;    /* UDP payloads, merged ones taken apart */
     uint64_t buffers;      /* as the kernel handed them over */
     uint64_t calls;        /* of recvmmsg that brought something */
-    uint64_t kernel_drops; /* the socket buffer was full (SO_RXQ_OVFL) */
+    uint64_t kernel_drops; /* buffers, merged or not, for which the socket had no room (SO_RXQ_OVFL) */
 };
 
 struct reception {

@@ -12,6 +12,7 @@ from appliance.frame import INCOMPLETE, VideoFormat
 from appliance.ingest import merge_datagrams
 from appliance.protocol.rtp import RtpHeader, build
 from appliance.runtime import multicast
+from appliance.runtime.metrics import INGEST
 from appliance.runtime.multicast import open_receiver
 from cext.reception import Reception
 from tests.camera import SMALL, Assembled, Camera
@@ -184,6 +185,28 @@ def test_what_the_kernel_dropped_is_counted():
         reception.run(20_000_000)
         arrived = reception.statistics()["datagrams"]
         assert arrived < 1601 and reception.statistics()["kernel_drops"] == 1601 - arrived
+    sender.close()
+    bench.close()
+
+
+def test_merged_packets_that_the_kernel_dropped_count_once():
+    """As the metric's help says: with UDP_GRO the counter is of buffers, and packets are lost by the dozen."""
+    bench, camera, flow = Assembled(), Camera(), free_flow(SMALL)
+    sender = Sender(flow)
+    with open_receiver(flow, "lo", 65536) as receiver:
+        merge_datagrams(receiver)
+        reception = Reception(receiver.fileno(), bench.assembly)
+        for _ in range(30):
+            packets = camera.frame()
+            for start in range(0, len(packets), 40):
+                sender.send_merged(packets[start:start + 40])
+        reception.run(20_000_000)
+        sender.send(camera.frame()[:1])
+        reception.run(20_000_000)
+        statistics = reception.statistics()
+        assert statistics["kernel_drops"] == 121 - statistics["buffers"] > 0
+        assert 30 * 160 + 1 - statistics["datagrams"] == 40 * statistics["kernel_drops"]
+    assert next(metric.help for metric in INGEST if metric.name == "appliance_ingest_kernel_drops_total").startswith("Receive buffers")
     sender.close()
     bench.close()
 
