@@ -256,7 +256,7 @@ def _is_stream_name(text: str) -> bool:
 
 
 _EXAMPLE = """\
-# The appliance's configuration. Relative paths begin at this file's folder. A key that is commented out shows its default.
+# The appliance's configuration. Relative paths begin at this file's folder. Keys that are commented out show a default or an example.
 # After a change:  appliance check --config THIS_FILE  and then  systemctl restart appliance
 
 [server]

@@ -3,7 +3,7 @@
 Started by the supervisor. Invariant: always the newest frame, or none; works only while somebody watches. The arithmetic is cext/convert.
 """
 from appliance import clock
-from appliance.frame import PlanarFormat
+from appliance.frame import MISMATCH, PlanarFormat
 from appliance.runtime.demand import Demand
 from appliance.runtime.ring import Slot
 from appliance.runtime.stage import Stage
@@ -39,6 +39,7 @@ class Conversion:
         self._frames = counters.counter("appliance_convert_frames_total")
         self._skipped = counters.counter("appliance_convert_frames_skipped_total")
         self._dropped = counters.counter("appliance_frames_dropped_total", reason="no_slot")
+        self._mismatched = counters.counter("appliance_frames_dropped_total", reason="mismatch")
         self._work = counters.histogram("appliance_convert_work_seconds")
         self._latency = counters.histogram("appliance_stage_latency_seconds")
 
@@ -51,6 +52,10 @@ class Conversion:
         if raw is None:
             return False
         self._count_skipped()
+        if raw.flags & MISMATCH:
+            self._mismatched.add()
+            raw.release()
+            return False
         planar = self._writer.claim()
         if planar is None:
             self._dropped.add()

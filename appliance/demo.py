@@ -20,7 +20,7 @@ from appliance.tokens import link
 STREAM = "endoscope"
 START_LIMIT_S = 60.0
 _CONFIG = """\
-# The demo's configuration; README.md lists every setting.
+# The demo's configuration; systemd/appliance.toml shows every key.
 [server]
 listen = "127.0.0.1:{https}"
 metrics = "127.0.0.1:{metrics}"
@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     config_path = folder / "appliance.toml"
     config_path.write_text(_CONFIG.format(https=free_port(options.port), metrics=free_port(9464), stream=STREAM))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT too: a shell's `&` leaves it ignored
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as children:
         try:
             source = start_source(children, folder)

@@ -44,9 +44,10 @@ class Flag(IntFlag):
     INCOMPLETE = 2
     STATIC = 4
     DISCONTINUITY = 8
+    MISMATCH = 16  # what arrives is not what the SDP describes: shown to nobody
 
 
-KEYFRAME, INCOMPLETE, STATIC, DISCONTINUITY = Flag.KEYFRAME, Flag.INCOMPLETE, Flag.STATIC, Flag.DISCONTINUITY
+KEYFRAME, INCOMPLETE, STATIC, DISCONTINUITY, MISMATCH = Flag
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Started as `stage ingest.STREAM`. Loss, restarts and malformed packets are count
 import socket
 
 from appliance import clock
+from appliance.frame import MISMATCH
 from appliance.protocol import rfc4175
 from appliance.protocol.sdp import VideoFlow
 from appliance.runtime.counters import Counters
@@ -18,6 +19,12 @@ from cext.reception import Assembly, Reception
 RECEIVE_BUFFER_BYTES = 64 * 1024 * 1024
 # A frame's time at 50 Hz: how often counters move, and the longest that an order to stop waits.
 WAKE_INTERVAL_NS = 20_000_000
+FIT_INTERVAL_NS = 1_000_000_000
+# Of the packets of a second: more refused for their place or length than bit errors explain.
+REFUSED_SHARE_MAX = 0.05
+# A frame with holes although nothing was lost is smaller than the SDP says; more than this share lost explains holes by itself.
+LOST_SHARE_MAX = 0.01
+_GEOMETRY_REASONS = ("srd_length", "srd_row", "srd_offset")
 _UDP_GRO = 104  # include/uapi/linux/udp.h; Python's socket module lacks it
 
 
@@ -28,6 +35,7 @@ def run(stage: Stage) -> None:
         merge_datagrams(receiver)
         reception = Reception(receiver.fileno(), assemble(flow, stage.writers[f"raw.{stage.stream.name}"]))
         accounts, membership = Accounts(stage.counters), Membership(receiver, flow, stage.stream.interface)
+        fit, mismatch = Fit(clock.monotonic_ns()), stage.counters.gauge("appliance_ingest_mismatch")
         stage.counters.gauge("appliance_ingest_receive_buffer_bytes").set(receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2)
         stage.log.info("%s from %s:%d on %s", flow.format, flow.group, flow.port, stage.stream.interface)
         stage.ready()
@@ -36,6 +44,12 @@ def run(stage: Stage) -> None:
             membership.keep(reception.statistics()["datagrams"], clock.monotonic_ns())
             for remark in accounts.move(reception):
                 stage.log.warning(remark)
+            if fit.changed(reception.assembly.statistics(), clock.monotonic_ns()):
+                reception.assembly.flag_frames(0 if fit.good else MISMATCH)
+                mismatch.set(not fit.good)
+                stage.log.warning("what arrives fits the SDP again" if fit.good else
+                                  f"what arrives is not the {flow.format} that the SDP describes; no picture is shown. "
+                                  "Fetch the SDP from the device again and restart the appliance")
 
 
 def merge_datagrams(receiver: socket.socket) -> None:
@@ -53,6 +67,30 @@ def assemble(flow: VideoFlow, writer: RingWriter) -> Assembly:
                     payload_type=flow.payload_type, neutral_pgroup=rfc4175.neutral_pgroup(format), rate_hz=flow.rate_hz,
                     mediaclk_offset=flow.mediaclk_offset, frame_interval_ns=int(1_000_000_000 / format.rate),
                     tai_correction_ns=clock.TAI_CORRECTION_NS)
+
+
+class Fit:
+    """Whether what arrives is what the SDP describes, judged once a second. A picture that is cut or shifted must not be shown as if it were whole."""
+
+    def __init__(self, now_ns: int) -> None:
+        self.good = True
+        self._judged_ns, self._before = now_ns, None
+
+    def changed(self, totals: dict, now_ns: int) -> bool:
+        """Takes the assembly's totals; True when the judgement has just become another. A second without packets changes nothing."""
+        if now_ns - self._judged_ns < FIT_INTERVAL_NS:
+            return False
+        counts = {name: totals[name] for name in ("packets", "frames", "incomplete", "lost")}
+        counts["refused"] = sum(totals["malformed"][reason] for reason in _GEOMETRY_REASONS)
+        fresh = {name: count - (self._before or {}).get(name, 0) for name, count in counts.items()}
+        self._judged_ns, self._before = now_ns, counts
+        arrived = fresh["packets"] + fresh["refused"]
+        if not arrived:
+            return False
+        torn = 0 < fresh["frames"] == fresh["incomplete"] and fresh["lost"] <= LOST_SHARE_MAX * arrived
+        good = fresh["refused"] <= REFUSED_SHARE_MAX * arrived and not torn
+        changed, self.good = good != self.good, good
+        return changed
 
 
 class Accounts:

@@ -17,6 +17,7 @@ from appliance.errors import ApplianceError
 
 SAMPLE_S = 1.0
 ANSWER_LIMIT_S = 3.0
+INCOMPLETE_SHARE_MAX = 0.5  # more, and the picture is called bad
 ANSWER_BYTES_MAX = 8 << 20
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -28,9 +29,10 @@ def run(options: argparse.Namespace) -> int:
     healthy = health(config)
     if healthy is None:
         raise ApplianceError(f"no appliance answers on {_url(config, '')}; start it with: appliance run --config {config.path}")
-    before = scrape(config)
+    begun, before = time.monotonic(), scrape(config)
     time.sleep(SAMPLE_S)
-    found = summary(config, healthy, before, scrape(config), SAMPLE_S)
+    elapsed_s, after = time.monotonic() - begun, scrape(config)
+    found = summary(config, healthy, before, after, elapsed_s)
     print(json.dumps(found, indent=2) if options.json else table(found))
     return 0 if found["healthy"] else 1
 
@@ -62,13 +64,15 @@ def summary(config: Config, reasons: list[str], before: Samples, after: Samples,
         return sum(value for (found, has), value in samples.items() if found == name and wanted <= has)
 
     def rate(name: str, **labels: str) -> float:
-        return round(max(0.0, total(name, **labels) - total(name, before, **labels)) / seconds, 1)
+        return max(0.0, total(name, **labels) - total(name, before, **labels)) / seconds
 
+    streams = [_stream(stream.name, stream.title, total, rate) for stream in config.streams]
+    reasons = reasons + [f"stream {stream['name']}: {stream['picture']}" for stream in streams if stream["picture"] != "good"]
     stages = sorted({dict(labels)["stage"] for name, labels in after if name == "appliance_stage_ready"})
     return {
         "healthy": not reasons,
         "reasons": reasons,
-        "streams": [_stream(stream.name, stream.title, total, rate) for stream in config.streams],
+        "streams": streams,
         "stages": [{"name": stage, "ready": bool(total("appliance_stage_ready", stage=stage)),
                     "cpu_percent": round(100 * rate("appliance_stage_cpu_seconds_total", stage=stage)),
                     "resident_mib": round(total("appliance_stage_resident_bytes", stage=stage) / 2**20),
@@ -77,18 +81,35 @@ def summary(config: Config, reasons: list[str], before: Samples, after: Samples,
 
 
 def _stream(name: str, title: str, total: Callable, rate: Callable) -> dict:
+    frames, incomplete = rate("appliance_ingest_frames_total", stream=name), rate("appliance_ingest_frames_incomplete_total", stream=name)
+    refused = rate("appliance_ingest_packets_malformed_total", stream=name)
     return {"name": name, "title": title,
-            "frames_per_second": rate("appliance_ingest_frames_total", stream=name),
+            "picture": _picture(frames, incomplete, refused, bool(total("appliance_ingest_mismatch", stream=name))),
+            "frames_per_second": round(frames, 1),
+            "frames_incomplete_per_second": round(incomplete, 1),
             "packets_lost": int(total("appliance_ingest_packets_lost_total", stream=name)),
+            "packets_refused_per_second": round(refused),
             "frames_dropped": int(total("appliance_frames_dropped_total", stream=name)),
             "viewers": {audience: int(total("appliance_fanout_viewers", stream=name, audience=audience)) for audience in ("expert", "class")}}
+
+
+def _picture(frames: float, incomplete: float, refused: float, mismatch: bool) -> str:
+    """The state of a stream's picture in words."""
+    if mismatch:
+        return "what comes does not fit the SDP"
+    if not frames:
+        return "what comes does not fit the SDP" if refused else "no packets come"
+    if incomplete > frames * INCOMPLETE_SHARE_MAX:
+        return "most frames have holes"
+    return "good"
 
 
 def table(found: dict) -> str:
     """The summary as text for a terminal."""
     lines = ["healthy" if found["healthy"] else "NOT HEALTHY: " + "; ".join(found["reasons"]), ""]
-    lines += _columns(("stream", "frames/s", "lost packets", "dropped frames", "experts", "class"), [
-        (stream["name"], stream["frames_per_second"], stream["packets_lost"], stream["frames_dropped"], *stream["viewers"].values())
+    lines += _columns(("stream", "picture", "frames/s", "incomplete/s", "refused packets/s", "lost packets", "dropped frames", "experts", "class"), [
+        (stream["name"], stream["picture"], stream["frames_per_second"], stream["frames_incomplete_per_second"], stream["packets_refused_per_second"],
+         stream["packets_lost"], stream["frames_dropped"], *stream["viewers"].values())
         for stream in found["streams"]])
     lines += [""] + _columns(("stage", "ready", "CPU %", "MiB", "restarts"), [
         (stage["name"], "yes" if stage["ready"] else "NO", stage["cpu_percent"], stage["resident_mib"], stage["restarts"]) for stage in found["stages"]])

@@ -24,6 +24,7 @@ KEY_BYTES = 32
 HOURS_MAX = 24 * 366
 CLOCK_TOLERANCE_S = 60
 TOKEN_CHARACTERS_MAX = 2048
+SUBJECT_CHARACTERS_MAX = 80
 EVERY_STREAM = "*"
 _CLAIMS = ("sub", "role", "stream", "iat", "exp", "iss")
 _WILDCARD_HOSTS = ("0.0.0.0", "::")
@@ -86,6 +87,9 @@ def signing_key(state_dir: Path) -> bytes:
 def issue(key: bytes, role: Role | str, stream: str, hours: float = 12, subject: str = "", now_s: float | None = None) -> str:
     """A token for one person. ConfigurationError for a lifetime out of range; whether the stream exists is the caller's to check."""
     role = Role(role)
+    if len(subject) > SUBJECT_CHARACTERS_MAX or not (subject or "-").isprintable():
+        # It stands in the log: a line end would forge a line there.
+        raise ConfigurationError("token --name", f"at most {SUBJECT_CHARACTERS_MAX} printable characters", repr(subject[:80]))
     if not 0 < hours <= HOURS_MAX:
         raise ConfigurationError("token --hours", f"more than 0, at most {HOURS_MAX}", f"{hours:g}")
     issued_s = int(time.time() if now_s is None else now_s)
@@ -110,7 +114,7 @@ def verify(key: bytes, token: str, now_s: float | None = None) -> Grant:
         role = Role(claims["role"])
     except ValueError as error:
         raise TokenError("the token's role is unknown") from error
-    if not (isinstance(subject, str) and isinstance(stream, str) and type(issued_s) is type(expires_s) is int):
+    if not (isinstance(subject, str) and subject.isprintable() and isinstance(stream, str) and type(issued_s) is type(expires_s) is int):
         raise TokenError("the token's claims are malformed")
     if now_s >= expires_s:
         raise TokenError("the token has expired")

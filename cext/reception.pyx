@@ -44,6 +44,7 @@ cdef extern from "ring_sink.h" nogil:
         const int *doorbells
         int doorbell_count
         int64_t tai_correction_ns
+        uint32_t flags
         uint32_t latency_count
         int64_t latencies_ns[64]
     frame_sink ring_sink_frames(ring_sink *sink)
@@ -112,6 +113,10 @@ cdef class Assembly:
             "markers_early": s.markers_early, "high_half_wrong": s.high_half_wrong, "arrival_timed": s.arrival_timed,
             "malformed": {malformed_reasons[i].decode(): s.malformed[i] for i in range(1, MALFORMED_REASONS)},
         }
+
+    def flag_frames(self, uint32_t flags):
+        """Sets these flags of a slot header in every frame from now on, besides its own."""
+        self.sink.flags = flags
 
     def take_latencies_ns(self):
         """Nanoseconds from capture to publish of the frames since the last call; at most the first 64 of them."""

@@ -61,6 +61,7 @@ INGEST = EVERY_STAGE + (
     Metric("appliance_ingest_rows_missing_total", COUNTER, "Rows with a hole, of all frames published"),
     Metric("appliance_ingest_frames_arrival_timed_total", COUNTER, "Frames whose RTP time was not near TAI: their capture time is their arrival"),
     Metric("appliance_ingest_sender_restarts_total", COUNTER, "Times that another SSRC, sequence or time was followed"),
+    Metric("appliance_ingest_mismatch", GAUGE, "1 while what arrives is not what the SDP describes, and no picture is shown"),
     Metric("appliance_ingest_sender_outages_total", COUNTER, "Times that the sender came back after a silence"),
     Metric("appliance_ingest_receive_buffer_bytes", GAUGE, "Receive buffer that the kernel granted"),
     Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot", "sparse"), scope=("stage", "stream")),
@@ -71,7 +72,7 @@ CONVERT = EVERY_STAGE + (
     Metric("appliance_convert_frames_total", COUNTER, "Frames converted to planar"),
     Metric("appliance_convert_frames_skipped_total", COUNTER, "Raw frames jumped over because a newer one was there"),
     Metric("appliance_convert_work_seconds", HISTOGRAM, "Time to convert one frame", buckets_s=WORK_BUCKETS_S),
-    Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot"), scope=("stage", "stream")),
+    Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot", "mismatch"), scope=("stage", "stream")),
 )
 
 _RENDITION = ("stream", "audience", "rendition")

@@ -52,7 +52,8 @@ def connected_socket(interface_address: str, group: str, port: int, ttl: int) ->
             sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(interface_address))
             sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
             sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-            sender.bind((interface_address, 0))
+        # From this address always: a rehearsal on loopback must never leave by the default route.
+        sender.bind((interface_address, 0))
         sender.connect((group, port))
     except OSError as error:
         sender.close()

@@ -21,6 +21,7 @@ _ACTIVE_PART = Fraction(9, 10)  # of the frame interval; the rest lets a receive
 _LEAD_NS = 20_000_000           # from start to the first frame
 # Nobody listens at a unicast address, a cable is pulled: the video's packets are left behind for the same reasons.
 _PASSING = {errno.ECONNREFUSED, errno.ENOBUFS, errno.EAGAIN, errno.EPERM, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
+_COMPLAINT_INTERVAL_S = 30
 _STEP_S = 0.2                   # a stop is noticed at least this often, however slow the frame rate
 
 log = logging.getLogger("appliance.source")
@@ -113,7 +114,7 @@ class Sender:
         if late_ns <= self.plan.format.frame_ns:
             return False
         self.frames_left_out += 1
-        if number - self._complained > self.plan.format.rate:
+        if not self._complained or number - self._complained > _COMPLAINT_INTERVAL_S * self.plan.format.rate:
             self._complained = number
             log.warning("frames left out: %d so far, this one %.1f ms late; this machine is too busy to send %s",
                         self.frames_left_out, late_ns / 1e6, self.plan.format)

@@ -26,6 +26,7 @@ static void publish(void *context, int slot, struct slot_header *header)
     struct ring_sink *sink = context;
     int64_t now = read_clock(CLOCK_TAI) + sink->tai_correction_ns;
     header->publish_tai_ns = (uint64_t)now;
+    header->flags |= sink->flags;
     sink->ring->slots[slot].header = *header;
     ring_publish(sink->ring, slot);
     ring_ring_doorbells(sink->doorbells, sink->doorbell_count);

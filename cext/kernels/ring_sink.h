@@ -13,6 +13,7 @@ struct ring_sink {
     const int *doorbells; /* one a reader; must outlive the sink */
     int doorbell_count;
     int64_t tai_correction_ns; /* added to CLOCK_TAI */
+    uint32_t flags;            /* added to every frame's */
     uint32_t latency_count;
     int64_t latencies_ns[LATENCIES_MAX]; /* from capture to publish, of the frames since the last visit */
 };

@@ -78,3 +78,23 @@ def test_a_restarted_sender_is_followed(theatre, page):
     theatre.source = theatre._popen("source", "--interface", "lo", "--group", group, "--port", port, "--name", "again",
                                     "--sdp-dir", str(theatre.folder), log="source.log")
     wait_until(lambda: frames(page) > seen + 50, 15, "frames of the restarted sender")
+
+
+def test_a_picture_of_another_size_is_never_shown_as_if_it_were_whole(theatre, page):
+    """The device was set to another format: its rows would land in a corner of the picture, or across it."""
+    video = (theatre.folder / "endoscope.sdp").read_text()
+    group, port = video.split("c=IN IP4 ")[1].split("/")[0].split()[0], video.split("m=video ")[1].split()[0]
+    again = ["--interface", "lo", "--group", group, "--port", port, "--name", "other", "--sdp-dir", str(theatre.folder)]
+    theatre.stop_source()
+    theatre.source = theatre._popen("source", *again, "--size", "640x360", log="source.log")
+    wait_until(lambda: theatre.metric("appliance_ingest_mismatch") == 1, 15, "the mismatch to be noticed")
+    time.sleep(0.5)
+    seen = theatre.metric("appliance_convert_frames_total")
+    time.sleep(1)
+    assert theatre.metric("appliance_convert_frames_total") == seen
+    assert "is not the 1280x720" in theatre.log_path.read_text()
+    theatre.stop_source()
+    theatre.source = theatre._popen("source", *again, log="source.log")
+    wait_until(lambda: theatre.metric("appliance_ingest_mismatch") == 0, 15, "the right format to be seen")
+    shown = frames(page)
+    wait_until(lambda: frames(page) > shown + 50, 20, "the picture")

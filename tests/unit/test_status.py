@@ -65,8 +65,8 @@ def test_the_summary_tells_rates_losses_viewers_and_stages(bench):
         reasons = status.health(config)
         found = status.summary(config, reasons, before, status.scrape(config), 2.0)
     assert any("convert.scope" in reason for reason in reasons) and not found["healthy"]
-    assert found["streams"] == [{"name": "scope", "title": "Endoscope", "frames_per_second": 50.0, "packets_lost": 3, "frames_dropped": 0,
-                                 "viewers": {"expert": 2, "class": 4}}]
+    assert found["streams"] == [{"name": "scope", "title": "Endoscope", "picture": "good", "frames_per_second": 50.0, "frames_incomplete_per_second": 0.0,
+                                 "packets_lost": 3, "packets_refused_per_second": 0, "frames_dropped": 0, "viewers": {"expert": 2, "class": 4}}]
     stages = {stage["name"]: stage for stage in found["stages"]}
     assert stages["gateway"] == {"name": "gateway", "ready": True, "cpu_percent": 0, "resident_mib": 0, "restarts": 2}
     assert not stages["convert.scope"]["ready"]
@@ -74,12 +74,29 @@ def test_the_summary_tells_rates_losses_viewers_and_stages(bench):
     assert text.startswith("NOT HEALTHY: ") and "convert.scope" in text and "50.0" in text
 
 
+@pytest.mark.parametrize("frames, incomplete, refused, words", [
+    (100, 0, 0, "good"), (100, 40, 0, "good"), (100, 60, 0, "most frames have holes"), (0, 0, 500, "what comes does not fit the SDP"), (0, 0, 0, "no packets come")])
+def test_a_picture_that_is_not_good_is_named(bench, frames, incomplete, refused, words):
+    make_healthy(bench)
+    counters = bench.resources.counters
+    with exporting(bench) as config:
+        before = status.scrape(config)
+        counters.find("ingest.scope", "appliance_ingest_frames_total").add(frames)
+        counters.find("ingest.scope", "appliance_ingest_frames_incomplete_total").add(incomplete)
+        counters.find("ingest.scope", "appliance_ingest_packets_malformed_total", reason="srd_length").add(refused)
+        found = status.summary(config, [], before, status.scrape(config), 2.0)
+    assert found["streams"][0]["picture"] == words
+    assert found["healthy"] == (words == "good") and (words == "good" or f"stream scope: {words}" in status.table(found))
+
+
 def test_a_healthy_appliance_has_no_reasons(bench):
     make_healthy(bench)
     with exporting(bench) as config:
         assert status.health(config) == []
-        samples = status.scrape(config)
-    assert status.table(status.summary(config, [], samples, samples, 1.0)).startswith("healthy\n")
+        before = status.scrape(config)
+        bench.resources.counters.find("ingest.scope", "appliance_ingest_frames_total").add(50)
+        found = status.summary(config, [], before, status.scrape(config), 1.0)
+    assert status.table(found).startswith("healthy\n")
 
 
 def test_where_nothing_runs_there_is_no_health(bench):

@@ -139,3 +139,9 @@ def test_the_command_prints_a_token_or_a_link(tmp_path, capsys):
     options.stream = "endoscop"
     with pytest.raises(ConfigurationError, match="Did you mean 'endoscope'"):
         tokens.run(options)
+
+
+@pytest.mark.parametrize("name", ["x" * 81, "a\nb", "bell\a"])
+def test_a_name_that_would_spoil_the_log_is_refused(name):
+    with pytest.raises(ConfigurationError, match="--name"):
+        tokens.issue(bytes(32), "expert", "endoscope", subject=name)

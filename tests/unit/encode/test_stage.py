@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from appliance import clock, encode
+from appliance import clock, encode, topology
 from appliance.encode import stage as encode_stage
 from appliance.encode.encoder import Encoder, EncoderFault
 from appliance.frame import INCOMPLETE, KEYFRAME, PlanarFormat, VideoFormat
@@ -170,7 +170,8 @@ def test_a_worker_that_does_not_read_loses_units_and_the_other_none(bench, line)
     assert line.unit(worker=0)[0] == 21  # the gap tells the worker what it lost
 
 
-def test_a_unit_too_large_for_a_slot_is_dropped_and_the_next_is_a_keyframe(tmp_path):
+def test_a_unit_too_large_for_a_slot_is_dropped_and_the_next_is_a_keyframe(tmp_path, monkeypatch):
+    monkeypatch.setattr(topology, "UNIT_BYTES_MAX", 512 * 1024)
     # Noise that no codec can compress, at a rate that lets it take more than a slot of 512 KiB.
     bench = Workbench(tmp_path, "encode.scope.expert", VideoFormat(1280, 720), 1, 'h264 = "libx264"\nbitrate_kbps = 100000\npreset = "ultrafast"')
     try:
