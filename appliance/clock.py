@@ -9,18 +9,15 @@ _SECOND_NS = 1_000_000_000
 _TAI_MINUS_UTC_S = 37
 
 
-def _correction_ns() -> int:
-    kernel_offset = time.clock_gettime(time.CLOCK_TAI) - time.clock_gettime(time.CLOCK_REALTIME)
-    return 0 if kernel_offset > 1 else _TAI_MINUS_UTC_S * _SECOND_NS
-
-
-TAI_CORRECTION_NS = _correction_ns()
-"""Nanoseconds to add to CLOCK_TAI; 0 where the kernel knows the leap seconds."""
+def tai_correction_ns() -> int:
+    """Nanoseconds to add to CLOCK_TAI now; 0 where the kernel knows the leap seconds. A PTP or NTP daemon may tell it at any time."""
+    kernel_offset_ns = time.clock_gettime_ns(time.CLOCK_TAI) - time.clock_gettime_ns(time.CLOCK_REALTIME)
+    return 0 if kernel_offset_ns > _SECOND_NS else _TAI_MINUS_UTC_S * _SECOND_NS
 
 
 def tai_ns() -> int:
     """Now in TAI nanoseconds since 1970-01-01 00:00:00 TAI."""
-    return time.clock_gettime_ns(time.CLOCK_TAI) + TAI_CORRECTION_NS
+    return time.clock_gettime_ns(time.CLOCK_TAI) + tai_correction_ns()
 
 
 def monotonic_ns() -> int:

@@ -65,8 +65,7 @@ def assemble(flow: VideoFlow, writer: RingWriter) -> Assembly:
     format = flow.format
     return Assembly(writer, width=format.width, height=format.height, pgroup_bytes=format.pgroup_bytes, pgroup_pixels=format.pgroup_pixels,
                     payload_type=flow.payload_type, neutral_pgroup=rfc4175.neutral_pgroup(format), rate_hz=flow.rate_hz,
-                    mediaclk_offset=flow.mediaclk_offset, frame_interval_ns=int(1_000_000_000 / format.rate),
-                    tai_correction_ns=clock.TAI_CORRECTION_NS)
+                    mediaclk_offset=flow.mediaclk_offset, frame_interval_ns=int(1_000_000_000 / format.rate))
 
 
 class Fit:

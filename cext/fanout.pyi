@@ -49,7 +49,7 @@ class RenditionStats(NamedTuple):
 
 class Fanout:
     keyframe_fd: int
-    def __init__(self, renditions_max: int = 16, viewers_max: int = 1024, *, tai_correction_ns: int = 0,
+    def __init__(self, renditions_max: int = 16, viewers_max: int = 1024, *,
                  latency_bounds_ns: Sequence[int] = ..., send_way: int = ...) -> None: ...
     def add_rendition(self, reader: RingReader, codec: bytes, ssrc: int) -> int: ...
     def add_viewer(self, rendition: int, fd: int, remote: tuple[str, int], profile: int, key: bytes, salt: bytes, payload_type: int,

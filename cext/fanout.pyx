@@ -40,7 +40,7 @@ cdef extern from "fanout.h" nogil:
     size_t srtp_salt_bytes(int profile)
     int destination_open(destination_c *target, int fd, const char *host, uint16_t port, int way)
     void destination_close(destination_c *target)
-    fanout_c *fanout_create(uint32_t renditions_max, uint32_t viewers_max, int64_t tai_correction_ns, const uint64_t *bounds, uint32_t count)
+    fanout_c *fanout_create(uint32_t renditions_max, uint32_t viewers_max, const uint64_t *bounds, uint32_t count)
     void fanout_destroy(fanout_c *f)
     int fanout_keyframe_fd(const fanout_c *f)
     int fanout_add_rendition(fanout_c *f, ring *r, uint32_t reader, int doorbell, int codec, uint32_t ssrc)
@@ -88,9 +88,9 @@ cdef class Fanout:
     cdef int send_way
     cdef uint32_t latency_bounds
 
-    def __cinit__(self, int renditions_max=16, int viewers_max=1024, *, int64_t tai_correction_ns=0, latency_bounds_ns=LATENCY_BOUNDS_NS,
+    def __cinit__(self, int renditions_max=16, int viewers_max=1024, *, latency_bounds_ns=LATENCY_BOUNDS_NS,
                   int send_way=SEND_SEGMENTED):
-        """`tai_correction_ns` is added to CLOCK_TAI; `send_way` is where viewers begin: SEGMENTED, BATCHED or SINGLY."""
+        """`send_way` is where viewers begin: SEGMENTED, BATCHED or SINGLY."""
         cdef uint64_t bounds[LATENCY_BUCKETS_MAX]
         _check_range("renditions_max", renditions_max, 1, FANOUT_RENDITIONS_MAX)
         _check_range("viewers_max", viewers_max, 1, FANOUT_VIEWERS_MAX)
@@ -99,7 +99,7 @@ cdef class Fanout:
         for i, bound in enumerate(latency_bounds_ns):
             bounds[i] = bound
         self.readers, self.send_way, self.latency_bounds = [], send_way, len(latency_bounds_ns)
-        self.pointer = fanout_create(renditions_max, viewers_max, tai_correction_ns, bounds, self.latency_bounds)
+        self.pointer = fanout_create(renditions_max, viewers_max, bounds, self.latency_bounds)
         if self.pointer == NULL:
             raise MemoryError("no memory or descriptors for the fan-out")
 

@@ -43,7 +43,6 @@ cdef extern from "ring_sink.h" nogil:
         ring *ring
         const int *doorbells
         int doorbell_count
-        int64_t tai_correction_ns
         uint32_t flags
         uint32_t latency_count
         int64_t latencies_ns[64]
@@ -55,7 +54,7 @@ cdef extern from "reception.h" nogil:
         uint64_t datagrams, buffers, calls, kernel_drops
     struct reception:
         reception_statistics statistics
-    reception *reception_new(int fd, int64_t tai_correction_ns)
+    reception *reception_new(int fd)
     void reception_free(reception *r)
     int reception_run(reception *r, assembly *a, int64_t duration_ns)
 
@@ -73,7 +72,7 @@ cdef class Assembly:
 
     def __cinit__(self, RingWriter writer not None, *, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels,
                   uint8_t payload_type, bytes neutral_pgroup, uint32_t rate_hz=90000, uint32_t mediaclk_offset=0,
-                  int64_t frame_interval_ns=0, int64_t tai_correction_ns=0):
+                  int64_t frame_interval_ns=0):
         cdef raster geometry
         if not raster_set(&geometry, width, height, pgroup_bytes, pgroup_pixels) or len(neutral_pgroup) != pgroup_bytes or rate_hz == 0:
             raise ValueError(f"no raster: {width} x {height} pixels in pgroups of {pgroup_bytes} octets for {pgroup_pixels} pixels")
@@ -82,7 +81,6 @@ cdef class Assembly:
             raise ValueError(f"a frame of {geometry.pgroups * pgroup_bytes} octets does not fit a slot of {writer.pointer.slot_bytes}")
         self.writer = writer
         self.sink.ring, self.sink.doorbells, self.sink.doorbell_count = writer.pointer, writer.doorbells, writer.doorbell_count
-        self.sink.tai_correction_ns = tai_correction_ns
         cdef frame_sink frames = ring_sink_frames(&self.sink)
         self.assembly = assembly_new(&geometry, &frames, payload_type, neutral_pgroup)
         if self.assembly == NULL:
@@ -132,7 +130,7 @@ cdef class Reception:
 
     def __cinit__(self, int fd, Assembly assembly not None):
         self.assembly = assembly
-        self.reception = reception_new(fd, assembly.sink.tai_correction_ns)
+        self.reception = reception_new(fd)
         if self.reception == NULL:
             raise MemoryError("no memory for the reception buffers")
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from appliance.clock import TAI_CORRECTION_NS
 from appliance.fanout import answer, hooks
 from appliance.fanout.offer import OfferRefused, parse_fragment, parse_offer
 from appliance.fanout.records import RecordFeed
@@ -37,7 +36,7 @@ class Worker:
         self._stage = stage
         streams = len(stage.config.streams)
         self.viewers_max = stage.config.server.viewers_max
-        self.fanout = Fanout(max(1, streams * len(RENDITIONS)), self.viewers_max, tai_correction_ns=TAI_CORRECTION_NS,
+        self.fanout = Fanout(max(1, streams * len(RENDITIONS)), self.viewers_max,
                              latency_bounds_ns=[round(bound * 1e9) for bound in LATENCY.buckets_s])
         self.renditions = {(stream, name): Rendition(self.fanout, reader, stream, name, codec.value.encode(), stage.counters)
                            for stream, name, codec, reader in _unit_rings(stage)}

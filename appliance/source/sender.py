@@ -90,7 +90,7 @@ class Sender:
             grain = self._metadata.packets(due_ns, timestamp, number, pose) if self._metadata else []
             if self._wait(due_ns):
                 self._send_grain(grain)
-                self._video.send(due_ns - clock.TAI_CORRECTION_NS, timestamp)
+                self._video.send(due_ns - clock.tai_correction_ns(), timestamp)
                 self.frames_sent += 1
                 number += 1
 
@@ -127,7 +127,7 @@ class Sender:
             now_ns = clock.tai_ns()
             if now_ns >= due_ns:
                 return True
-            native.wait_until(min(due_ns, now_ns + step_ns) - clock.TAI_CORRECTION_NS)
+            native.wait_until(min(due_ns, now_ns + step_ns) - clock.tai_correction_ns())
         return False
 
 

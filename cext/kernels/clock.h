@@ -12,4 +12,14 @@ static inline uint64_t clock_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
+#define TAI_MINUS_UTC_NS 37000000000ull /* since 2017 */
+
+/* TAI nanoseconds since 1970. A kernel that no PTP or NTP daemon told of the leap seconds has CLOCK_TAI at UTC; it may be told at any
+ * time, so that this is decided at each reading. */
+static inline uint64_t clock_tai_ns(void)
+{
+    uint64_t utc = clock_ns(CLOCK_REALTIME), tai = clock_ns(CLOCK_TAI);
+    return tai > utc + 1000000000ull ? tai : utc + TAI_MINUS_UTC_NS;
+}
+
 #endif

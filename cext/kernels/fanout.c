@@ -15,7 +15,6 @@
 
 struct fanout {
     uint32_t renditions_max, viewers_max, latency_bounds;
-    int64_t tai_correction_ns;
     uint64_t latency_bounds_ns[LATENCY_BUCKETS_MAX];
     int wake_fd, keyframe_fd;
     _Atomic int stopping;
@@ -38,7 +37,7 @@ static void ring_eventfd(int fd)
     (void)written;
 }
 
-struct fanout *fanout_create(uint32_t renditions_max, uint32_t viewers_max, int64_t tai_correction_ns, const uint64_t *latency_bounds_ns,
+struct fanout *fanout_create(uint32_t renditions_max, uint32_t viewers_max, const uint64_t *latency_bounds_ns,
                              uint32_t latency_bounds)
 {
     struct fanout *fanout = calloc(1, sizeof *fanout);
@@ -46,7 +45,6 @@ struct fanout *fanout_create(uint32_t renditions_max, uint32_t viewers_max, int6
         return NULL;
     fanout->renditions_max = renditions_max;
     fanout->viewers_max = viewers_max;
-    fanout->tai_correction_ns = tai_correction_ns;
     fanout->latency_bounds = latency_bounds;
     memcpy(fanout->latency_bounds_ns, latency_bounds_ns, latency_bounds * sizeof *latency_bounds_ns);
     fanout->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -239,7 +237,7 @@ int fanout_nack(struct fanout *fanout, int64_t id, const uint16_t *sequences, ui
 
 static void observe_latency(struct fanout *fanout, struct rendition *rendition, uint64_t capture_tai_ns)
 {
-    uint64_t now_tai_ns = clock_ns(CLOCK_TAI) + (uint64_t)fanout->tai_correction_ns;
+    uint64_t now_tai_ns = clock_tai_ns();
     uint64_t latency_ns = now_tai_ns > capture_tai_ns ? now_tai_ns - capture_tai_ns : 0;
     uint32_t bucket = 0;
     while (bucket < fanout->latency_bounds && latency_ns > fanout->latency_bounds_ns[bucket])

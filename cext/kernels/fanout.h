@@ -18,7 +18,7 @@ struct fanout;
 enum fanout_refusal { FANOUT_UNKNOWN = -1, FANOUT_FULL = -2, FANOUT_REFUSED = -3 };
 
 /* NULL without memory or descriptors. `latency_bounds_ns` rises; at most LATENCY_BUCKETS_MAX. */
-struct fanout *fanout_create(uint32_t renditions_max, uint32_t viewers_max, int64_t tai_correction_ns, const uint64_t *latency_bounds_ns,
+struct fanout *fanout_create(uint32_t renditions_max, uint32_t viewers_max, const uint64_t *latency_bounds_ns,
                              uint32_t latency_bounds);
 void fanout_destroy(struct fanout *fanout); /* not while fanout_run() runs */
 int fanout_keyframe_fd(const struct fanout *fanout);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-struct reception *reception_new(int fd, int64_t tai_correction_ns)
+struct reception *reception_new(int fd)
 {
     struct reception *reception = calloc(1, sizeof *reception);
     if (!reception)
@@ -20,7 +20,6 @@ struct reception *reception_new(int fd, int64_t tai_correction_ns)
         return NULL;
     }
     reception->fd = fd;
-    reception->tai_correction_ns = tai_correction_ns;
     for (uint32_t i = 0; i < BATCH_BUFFERS; i++) {
         reception->vectors[i].iov_base = reception->arena + (size_t)i * (BUFFER_BYTES + BUFFER_STAGGER_BYTES);
         reception->vectors[i].iov_len = BUFFER_BYTES;
@@ -93,7 +92,7 @@ static bool rest(const struct reception *reception, int64_t now_monotonic_ns, in
 
 int reception_run(struct reception *reception, struct assembly *assembly, int64_t duration_ns)
 {
-    struct instant now = instant_now(reception->tai_correction_ns);
+    struct instant now = instant_now();
     const int64_t until = now.monotonic_ns + duration_ns;
     while (now.monotonic_ns < until) {
         int count = recvmmsg(reception->fd, reception->messages, BATCH_BUFFERS, MSG_DONTWAIT, NULL);
@@ -102,7 +101,7 @@ int reception_run(struct reception *reception, struct assembly *assembly, int64_
         if (count < 0 && errno != EAGAIN)
             return -errno;
         if (count > 0) {
-            now = instant_now(reception->tai_correction_ns);
+            now = instant_now();
             reception->last_monotonic_ns = now.monotonic_ns;
             reception->statistics.calls++;
             for (uint32_t i = 0; i < (uint32_t)count; i++)
@@ -112,7 +111,7 @@ int reception_run(struct reception *reception, struct assembly *assembly, int64_
         /* A full batch: more is waiting. */
         if (count < (int)BATCH_BUFFERS && !rest(reception, now.monotonic_ns, until))
             return 0;
-        now = instant_now(reception->tai_correction_ns);
+        now = instant_now();
     }
     return 0;
 }

@@ -31,7 +31,6 @@ struct reception_statistics {
 
 struct reception {
     int fd;
-    int64_t tai_correction_ns;
     int64_t last_monotonic_ns; /* of the last batch that brought something */
     uint32_t overflow; /* SO_RXQ_OVFL as last seen */
     struct reception_statistics statistics;
@@ -42,7 +41,7 @@ struct reception {
 };
 
 /* NULL without memory. Does not take the descriptor over. */
-struct reception *reception_new(int fd, int64_t tai_correction_ns);
+struct reception *reception_new(int fd);
 void reception_free(struct reception *reception);
 /* Receives for about `duration_ns`, less if a signal comes. 0, or a negative errno of the socket. */
 int reception_run(struct reception *reception, struct assembly *assembly, int64_t duration_ns);

@@ -1,17 +1,10 @@
 #include "ring_sink.h"
 
-#include <time.h>
+#include "clock.h"
 
-static int64_t read_clock(clockid_t clock)
+struct instant instant_now(void)
 {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return now.tv_sec * 1000000000ll + now.tv_nsec;
-}
-
-struct instant instant_now(int64_t tai_correction_ns)
-{
-    return (struct instant){.tai_ns = read_clock(CLOCK_TAI) + tai_correction_ns, .monotonic_ns = read_clock(CLOCK_MONOTONIC)};
+    return (struct instant){.tai_ns = (int64_t)clock_tai_ns(), .monotonic_ns = (int64_t)clock_ns(CLOCK_MONOTONIC)};
 }
 
 static uint8_t *claim(void *context, int *slot)
@@ -24,7 +17,7 @@ static uint8_t *claim(void *context, int *slot)
 static void publish(void *context, int slot, struct slot_header *header)
 {
     struct ring_sink *sink = context;
-    int64_t now = read_clock(CLOCK_TAI) + sink->tai_correction_ns;
+    int64_t now = (int64_t)clock_tai_ns();
     header->publish_tai_ns = (uint64_t)now;
     header->flags |= sink->flags;
     sink->ring->slots[slot].header = *header;
@@ -53,7 +46,7 @@ void ring_sink_resume(const struct ring_sink *sink, struct assembly *assembly)
         return;
     uint32_t slot = (uint32_t)(latest & 0xff);
     const struct slot_header *header = &sink->ring->slots[slot].header;
-    struct instant now = instant_now(sink->tai_correction_ns);
+    struct instant now = instant_now();
     assembly->number = header->number;
     assembly->discontinuity = true;
     /* The rows of a frame with holes are of unknown age. */

@@ -12,7 +12,6 @@ struct ring_sink {
     struct ring *ring;
     const int *doorbells; /* one a reader; must outlive the sink */
     int doorbell_count;
-    int64_t tai_correction_ns; /* added to CLOCK_TAI */
     uint32_t flags;            /* added to every frame's */
     uint32_t latency_count;
     int64_t latencies_ns[LATENCIES_MAX]; /* from capture to publish, of the frames since the last visit */
@@ -22,7 +21,7 @@ struct ring_sink {
 struct frame_sink ring_sink_frames(struct ring_sink *sink);
 /* Goes on where a writer before us ended: its frame number, and its newest frame for holes if that is whole and young enough. */
 void ring_sink_resume(const struct ring_sink *sink, struct assembly *assembly);
-/* Now, on CLOCK_TAI corrected and on CLOCK_MONOTONIC. */
-struct instant instant_now(int64_t tai_correction_ns);
+/* Now, in TAI and on CLOCK_MONOTONIC. */
+struct instant instant_now(void);
 
 #endif

@@ -13,7 +13,7 @@ import threading
 import pytest
 from pylibsrtp import Policy, Session
 
-from appliance.clock import TAI_CORRECTION_NS, monotonic_ns, tai_ns
+from appliance.clock import monotonic_ns, tai_ns
 from appliance.frame import KEYFRAME
 from appliance.protocol import h264, vp8
 from cext.fanout import BATCHED, SEGMENTED, SINGLY, Fanout
@@ -88,7 +88,7 @@ class Theatre:
     """A fan-out at work with a writer in front of each of its renditions."""
 
     def __init__(self, codecs=(b"h264",), before_run=lambda: None, **options):
-        self.fanout = Fanout(tai_correction_ns=TAI_CORRECTION_NS, **options)
+        self.fanout = Fanout(**options)
         self.writers, self.numbers, self.viewers, self.descriptors = [], [], [], []
         for codec in codecs:
             ring, doorbell = Ring.create("units", 8, SLOT_BYTES, EVERY, codec), os.eventfd(0)

