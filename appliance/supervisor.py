@@ -27,6 +27,7 @@ HEARTBEAT_LIMIT_S = 5.0    # a stage that is silent for longer hangs
 STOP_LIMIT_S = 2.0         # from SIGTERM to SIGKILL; the whole ends within 3 s
 RESTARTS_MAX = 10          # of one stage within RESTART_WINDOW_S; more, and it is parked, or the supervisor gives up
 RESTART_WINDOW_S = 60.0
+NICENESS = -5              # Nice= in systemd/appliance.service
 PARKED_S = 10.0            # between tries of a parked stage
 RESTART_DELAYS_S = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -50,6 +51,14 @@ class GaveUp(ApplianceError):
     """A stage failed too often; systemd may restart the whole."""
 
 
+def _go_first() -> None:
+    """Puts the appliance before other programs, as its unit does, where this user may; the stages inherit it."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, min(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    except PermissionError:
+        return  # a user's trial run goes without
+
+
 class Supervisor:
     """Runs a topology until SIGTERM or SIGINT."""
 
@@ -67,6 +76,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Blocks until told to stop. GaveUp if a stage cannot be kept alive."""
+        _go_first()
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

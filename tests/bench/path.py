@@ -93,8 +93,8 @@ def stages(table, folder, seconds=20):
             page.close()
 
 
-def _viewer(theatre, browser):
-    page = browser.open(theatre.link("expert"))
+def _viewer(theatre, browser, **query):
+    page = browser.open(theatre.link("expert", **query))
     page.wait("window.applianceViewer && applianceViewer.frames > 50", 30)
     return page
 
@@ -169,7 +169,7 @@ def _aiortc_load(folder, viewers, seconds):
 def soak(table, folder, minutes=10):
     """No frame lost by us, no packet dropped, memory flat, with one real viewer."""
     with Theatre(_made(folder / "theatre"), ["--timestamp-bars"]) as theatre, Browser(_made(folder / "chromium")) as browser:
-        page = _viewer(theatre, browser)
+        page = _viewer(theatre, browser, measure=1)
         time.sleep(20)
         pids = theatre.stages()
         memory = {name: resident_bytes(pid) for name, pid in pids.items()}
@@ -192,6 +192,9 @@ def soak(table, folder, minutes=10):
                 table.add(row, f"memory of {name} changed by", change, "MiB", "flat")
         table.add(row, "memory of all stages together", sum(resident_bytes(pid) for pid in pids.values()) / 2**20, "MiB",
                   f"{sum(memory.values()) / 2**20:.0f} before")
+        latencies = page.evaluate("applianceViewer.glassLatencies")
+        for share in (50, 99):
+            table.add(row, f"p{share} latency of the last {len(latencies)} frames", percentile(latencies, share / 100), "ms", BARS[share])
         page.close()
 
 
