@@ -192,6 +192,8 @@ def _clock(session: Session, media: Media, notes: list[str]) -> tuple[str | None
 
 def _supported_video(session: Session, media: Media) -> VideoFlow:
     flow, line = read_video(session, media), media.parameters()[1]
+    if flow.rate_hz != 90_000:  # RFC 4175 section 6.1: the clock of every uncompressed video flow
+        raise media.encoding()[3].refuse("the clock rate of video, raw/90000", str(flow.rate_hz))
     for name, allowed in SUPPORTED.items():
         got = getattr(flow.format, name)
         if got not in allowed:

@@ -377,3 +377,8 @@ def test_written_text_has_crlf_lines_and_every_parameter_of_the_standard():
 def test_a_line_in_a_message_is_cut_to_a_readable_length():
     line = session.Line("x.sdp", 3, "a", "fmtp:96 " + "y" * 500)
     assert len(line.where) < 200 and "..." in line.where
+
+
+def test_video_on_another_clock_than_90_khz_is_refused():
+    message = refusal(VIDEO.replace("raw/90000", "raw/48000"))
+    assert "raw/90000" in message and "48000" in message and "line" in message
