@@ -4,6 +4,12 @@ from dataclasses import dataclass
 from enum import Enum, IntFlag
 from fractions import Fraction
 
+VBV_FRAMES = 3
+"""How far the rate control may run ahead, in mean frames: it bounds a keyframe.
+
+Measured: 720p50 tissue at 6 Mbit/s, 13.5 KB a frame. 2: a keyframe of 27 KB that looks 6 dB worse than its neighbours; 3: 39 KB,
+3.4 dB; 4: 45 KB, 2.5 dB; 12: 64 KB, nothing to be seen (2026-11-22).
+"""
 _STRIDE_ALIGNMENT = 64  # one cache line and one AVX-512 register
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from appliance.config import Config, StreamConfig
 from appliance.errors import ConfigurationError
-from appliance.frame import RENDITIONS, Audience, PlanarFormat
+from appliance.frame import RENDITIONS, VBV_FRAMES, Audience, PlanarFormat
 from appliance.protocol import sdp
 from appliance.runtime import metrics
 from appliance.runtime.counters import Series, series_of
@@ -28,7 +28,6 @@ PLANAR_SLOTS = 7
 UNIT_SLOTS = 8
 # A keyframe is bounded by the encoder's VBV of three frames; at the default rate to a fraction of this.
 UNIT_BYTES = 512 * 1024
-VBV_FRAMES = 3  # of the encoders, in appliance/encode/encoder.py
 # What the fan-out packetises at most (UNIT_PACKETS_MAX in cext/kernels/packetise.h).
 UNIT_BYTES_MAX = 1024 * 1024
 RECORD_SLOTS = 16

@@ -12,14 +12,8 @@ import numpy as np
 
 from appliance.encode.signalling import Colour
 from appliance.errors import ApplianceError
-from appliance.frame import PlanarFormat
+from appliance.frame import VBV_FRAMES, PlanarFormat
 
-VBV_FRAMES = 3
-"""How far the rate control may run ahead, in mean frames: it bounds a keyframe.
-
-Measured: 720p50 tissue at 6 Mbit/s, 13.5 KB a frame. 2: a keyframe of 27 KB that looks 6 dB worse than its neighbours; 3: 39 KB,
-3.4 dB; 4: 45 KB, 2.5 dB; 12: 64 KB, nothing to be seen (2026-11-22).
-"""
 _INTRA = 1  # AV_PICTURE_TYPE_I
 _NEVER = 65_535  # frames between keyframes: the schedule decides, not the codec; Intel's field for it has 16 bits
 
