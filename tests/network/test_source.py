@@ -129,7 +129,10 @@ def test_rtp_time_is_tai_and_frames_follow_at_the_frame_rate(start, record_prope
     _, packets, _ = heard_from(start, "--size", "320x180", "--rate", "59.94", video=2500)
     frames = frames_of(packets)
     stamps = [frame[0].packet.header.timestamp for frame in frames]
-    assert {later - earlier & 0xFFFF_FFFF for earlier, later in zip(stamps, stamps[1:])} <= {1501, 1502}
+    steps = [later - earlier & 0xFFFF_FFFF for earlier, later in zip(stamps, stamps[1:])]
+    # 1501.5 ticks a frame, rounded down at each instant; a busy machine leaves frames out, never moves them.
+    assert all(step // 1501 >= 1 and abs(step - round(step / 1501.5) * 1501.5) <= 0.5 for step in steps)
+    assert {1501, 1502} & set(steps)
     now_ns = clock.tai_ns()
     captured_ns = clock.unwrap_rtp_timestamp(stamps[-1], now_ns)
     assert abs(now_ns - captured_ns) < 60 * 10**9
