@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import ConfigurationError
+from appliance.frame import Level
 from appliance.toml_table import Table, is_address
 
 STREAMS_MAX = 16
@@ -18,6 +19,7 @@ TITLE_CHARACTERS_MAX = 120
 FILE_BYTES_MAX = 1 << 20
 VIEWERS_LIMIT = 10_000
 FANOUT_WORKERS_LIMIT = 64
+BITRATE_KBPS_MIN, BITRATE_KBPS_MAX = 30, 100_000
 _FANOUT_WORKERS_DEFAULT_MIN, _FANOUT_WORKERS_DEFAULT_MAX = 2, 8
 
 H264_ENCODERS = ("auto", "libx264", "h264_nvenc", "h264_qsv", "h264_amf", "h264_v4l2m2m")
@@ -64,10 +66,16 @@ class EncoderConfig:
 
     h264: str = "auto"
     bitrate_kbps: int = 6000
+    bitrate_half_kbps: int = 2500
+    bitrate_small_kbps: int = 700
     preset: str = "superfast"
     h264_profile: str = "constrained-baseline"
     keyframe_interval_s: int = 10
     threads: int = 1
+
+    def bitrate_kbps_of(self, level: Level) -> int:
+        """The bit rate of every rendition on that level."""
+        return {Level.FULL: self.bitrate_kbps, Level.HALF: self.bitrate_half_kbps, Level.SMALL: self.bitrate_small_kbps}[level]
 
 
 @dataclass(frozen=True)
@@ -213,9 +221,14 @@ def _encoder(top: Table) -> EncoderConfig:
     if isinstance(top.values.get("encoder"), str):  # `encoder = "auto"` is the short way to write [encoder] h264 = "auto"
         return EncoderConfig(h264=top.choice("encoder", default.h264, H264_ENCODERS))
     table = top.table("encoder")
+    bitrate_kbps = table.integer("bitrate_kbps", default.bitrate_kbps, 100, BITRATE_KBPS_MAX)
+    half_kbps, small_kbps = (max(BITRATE_KBPS_MIN, bitrate_kbps * humbler // default.bitrate_kbps)
+                             for humbler in (default.bitrate_half_kbps, default.bitrate_small_kbps))
     encoder = EncoderConfig(
         h264=table.choice("h264", default.h264, H264_ENCODERS),
-        bitrate_kbps=table.integer("bitrate_kbps", default.bitrate_kbps, 100, 100_000),
+        bitrate_kbps=bitrate_kbps,
+        bitrate_half_kbps=table.integer("bitrate_half_kbps", half_kbps, BITRATE_KBPS_MIN, BITRATE_KBPS_MAX),
+        bitrate_small_kbps=table.integer("bitrate_small_kbps", small_kbps, BITRATE_KBPS_MIN, BITRATE_KBPS_MAX),
         preset=table.choice("preset", default.preset, PRESETS),
         h264_profile=table.choice("h264_profile", default.h264_profile, H264_PROFILES),
         keyframe_interval_s=table.integer("keyframe_interval_s", default.keyframe_interval_s, 1, 600),
@@ -272,7 +285,9 @@ state_dir = "state"                # keys and certificate; must be writable, and
 
 [encoder]
 # h264 = "auto"                    # auto: the first hardware encoder that works, else libx264
-# bitrate_kbps = 6000
+# bitrate_kbps = 6000              # of the best picture, which everybody gets whose network carries it
+# bitrate_half_kbps = 2500         # for slower networks: half the frames; default: 5/12 of bitrate_kbps
+# bitrate_small_kbps = 700         # for the slowest: half the width, height and frames; default: 7/60 of bitrate_kbps
 # preset = "superfast"             # of libx264
 # h264_profile = "constrained-baseline"   # or "high"
 # keyframe_interval_s = 10         # at the latest; viewers who need one earlier get it at once

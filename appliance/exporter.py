@@ -10,6 +10,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric as PrometheusMetric
 
 import appliance.version
 from appliance import clock
@@ -20,6 +21,7 @@ from appliance.runtime.stage import Stage
 HEARTBEAT_LIMIT_S = 3.0
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_FAMILIES = {COUNTER: CounterMetricFamily, GAUGE: GaugeMetricFamily, HISTOGRAM: HistogramMetricFamily}
 
 
 class Collector:
@@ -30,25 +32,24 @@ class Collector:
 
     def collect(self) -> Iterator:
         """Every family; called by prometheus_client."""
-        families: dict[str, tuple] = {}
+        families: dict[str, PrometheusMetric] = {}
         for series, value in self._segment.read():
-            _, family = families.setdefault(series.metric.name, (series.metric, _family(series.metric, [name for name, _ in series.labels])))
-            labels = [text for _, text in series.labels]
+            name, labels = series.metric.name, dict(series.labels)
+            family = families.setdefault(name, _FAMILIES[series.metric.kind](name, series.metric.help))
+            # Samples, not metrics of the family: a metric may have labels in one stage that it has not in another.
             if series.metric.kind == HISTOGRAM:
                 counts, total_ns = value
-                family.add_metric(labels, _cumulative(series.metric, counts), total_ns * 1e-9)
+                for bound, count in _cumulative(series.metric, counts):
+                    family.add_sample(f"{name}_bucket", labels | {"le": bound}, count)
+                family.add_sample(f"{name}_count", labels, sum(counts))
+                family.add_sample(f"{name}_sum", labels, total_ns * 1e-9)
             else:
-                family.add_metric(labels, value * series.metric.scale)
-        yield from (family for _, family in families.values())
+                family.add_sample(name, labels, value * series.metric.scale)
+        yield from families.values()
         yield from _processes(self._segment)
         information = GaugeMetricFamily("appliance_build_info", "Version of the appliance", labels=["version"])
         information.add_metric([appliance.version.VERSION], 1)
         yield information
-
-
-def _family(metric: Metric, labels: list[str]):
-    kinds = {COUNTER: CounterMetricFamily, GAUGE: GaugeMetricFamily, HISTOGRAM: HistogramMetricFamily}
-    return kinds[metric.kind](metric.name, metric.help, labels=labels)
 
 
 def _cumulative(metric: Metric, counts: list[int]) -> list[tuple[str, int]]:

@@ -1,6 +1,6 @@
 """What a frame is: formats, audiences, codecs and the flags of a slot header. Plain values, read by every stage."""
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntFlag
 from fractions import Fraction
 
@@ -10,6 +10,10 @@ VBV_FRAMES = 3
 Measured: 720p50 tissue at 6 Mbit/s, 13.5 KB a frame. 2: a keyframe of 27 KB that looks 6 dB worse than its neighbours; 3: 39 KB,
 3.4 dB; 4: 45 KB, 2.5 dB; 12: 64 KB, nothing to be seen (2026-11-22).
 """
+RATE_KEPT_MAX = 30
+"""Frames a second up to which a stream is shown at its own rate on every level."""
+SIDE_HALVED_MIN = 32
+"""A raster with a shorter side is not halved: a codec's smallest block has 16 pixels."""
 _STRIDE_ALIGNMENT = 64  # one cache line and one AVX-512 register
 
 
@@ -27,20 +31,59 @@ class Codec(str, Enum):
     VP8 = "vp8"
 
 
+class Level(str, Enum):
+    """How much of a stream a rendition shows, from the best to the humblest."""
+
+    FULL = "full"    # the stream's raster and rate
+    HALF = "half"    # its raster, every second frame
+    SMALL = "small"  # half its width and height, every second frame
+
+    def frame_step(self, rate: Fraction) -> int:
+        """1: every frame of a stream of that rate is coded, 2: those with an even number. Slower than 25 a second nobody wants to watch."""
+        return 1 if self is Level.FULL or rate <= RATE_KEPT_MAX else 2
+
+    def raster_of(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) that is coded of a stream's raster; the small one is even, as 4:2:0 wants it."""
+        if self is not Level.SMALL or min(width, height) < SIDE_HALVED_MIN:
+            return width, height
+        return width // 4 * 2, height // 4 * 2
+
+
+LEVELS = tuple(Level)
+"""From the best to the humblest: one step to the right is one step down for a viewer."""
+
+
 @dataclass(frozen=True)
 class Rendition:
     """One coding of a stream for one audience."""
 
     audience: Audience
     codec: Codec
+    level: Level = Level.FULL
 
     @property
     def name(self) -> str:
-        """"expert", "class" (H.264), "expert.vp8", "class.vp8"."""
-        return self.audience.value if self.codec is Codec.H264 else f"{self.audience.value}.{self.codec.value}"
+        """"expert", "expert.half", "expert.small" (H.264), "expert.vp8", "expert.vp8.half", ...; "class" likewise."""
+        words = [self.audience.value]
+        words += [] if self.codec is Codec.H264 else [self.codec.value]
+        words += [] if self.level is Level.FULL else [self.level.value]
+        return ".".join(words)
+
+    @property
+    def levels(self) -> tuple["Rendition", ...]:
+        """This audience's renditions in this codec, from the best to the humblest: a viewer moves among them."""
+        return tuple(replace(self, level=level) for level in LEVELS)
+
+    @classmethod
+    def named(cls, name: str) -> "Rendition":
+        """The rendition of that name; ValueError if there is none."""
+        for rendition in RENDITIONS:
+            if rendition.name == name:
+                return rendition
+        raise ValueError(f"there is no rendition {name!r}")
 
 
-RENDITIONS = tuple(Rendition(audience, codec) for codec in Codec for audience in Audience)
+RENDITIONS = tuple(Rendition(audience, codec, level) for codec in Codec for audience in Audience for level in Level)
 
 
 class Flag(IntFlag):

@@ -61,9 +61,8 @@ class Resources:
         for ring_spec, ring, doorbells in self._rings.values():
             if ring_spec.writer == spec.name:
                 ends.append(RingEnd(ring_spec.name, ring.fd, ring_spec.format, doorbells))
-            if spec.name in ring_spec.readers:
-                place = ring_spec.readers.index(spec.name)
-                ends.append(RingEnd(ring_spec.name, ring.fd, ring_spec.format, (doorbells[place],), place))
+            ends += [RingEnd(ring_spec.name, ring.fd, ring_spec.format, (doorbells[place],), place)
+                     for place in places_of(spec.name, ring_spec)]
         return StagePlan(
             name=spec.name, config=config, flows=topology.flows, rings=tuple(ends),
             counters_fd=self.counters.fd, series=self.counters.series,
@@ -73,8 +72,8 @@ class Resources:
     def evict(self, stage: str) -> None:
         """Gives back every lease of a stage whose process has been reaped."""
         for spec, ring, _ in self._rings.values():
-            if stage in spec.readers:
-                ring.evict(spec.readers.index(stage))
+            for place in places_of(stage, spec):
+                ring.evict(place)
 
     def close(self) -> None:
         """Lets go of everything; memory returns when the last stage has ended."""
@@ -97,6 +96,11 @@ def _remove_stale_folders() -> None:
         sockets = list(folder.glob("*.sock"))
         if sockets and not any(_answers(path) for path in sockets):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def places_of(stage: str, ring: RingSpec) -> list[int]:
+    """The places that a stage has among a ring's readers."""
+    return [place for place, reader in enumerate(ring.readers) if reader == stage]
 
 
 def _answers(path: Path) -> bool:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance.config import Config, StreamConfig
+from appliance.config import Config, EncoderConfig, StreamConfig
 from appliance.errors import ConfigurationError
-from appliance.frame import RENDITIONS, VBV_FRAMES, Audience, PlanarFormat
+from appliance.frame import RENDITIONS, VBV_FRAMES, Audience, Level, PlanarFormat, Rendition, VideoFormat
 from appliance.protocol import sdp
 from appliance.runtime import metrics
 from appliance.runtime.counters import Series, series_of
@@ -22,12 +22,13 @@ SDP_BYTES_MAX = 64 * 1024
 
 # Two open frames, the newest, one leased by convert, and one to spare for a reader that is late.
 RAW_SLOTS = 6
-# One claimed, the newest, one leased by each of four encoders, and one to spare.
-PLANAR_SLOTS = 7
+# One claimed, the newest, one leased by each of eight renditions that are coded where they lie, and one by a small one, which lets go
+# of it as soon as it is scaled.
+PLANAR_SLOTS = 11
 # 160 ms at 50 frames a second: a worker that is further behind than that shows its viewers the next keyframe instead.
 UNIT_SLOTS = 8
-# A keyframe is bounded by the encoder's VBV of three frames; at the default rate to a fraction of this.
-UNIT_BYTES = 512 * 1024
+# A keyframe is bounded by the encoder's VBV of three frames; at the default rates to a fraction of these.
+UNIT_BYTES = {Level.FULL: 512 * 1024, Level.HALF: 256 * 1024, Level.SMALL: 128 * 1024}
 # What the fan-out packetises at most (UNIT_PACKETS_MAX in cext/kernels/packetise.h).
 UNIT_BYTES_MAX = 1024 * 1024
 RECORD_SLOTS = 16
@@ -36,7 +37,7 @@ RECORD_BYTES_MAX = 64 * 1024
 
 @dataclass(frozen=True)
 class RingSpec:
-    """A ring to be made: one writer, its readers in the order of their places."""
+    """A ring to be made: one writer, its readers in the order of their places. A stage that reads in several threads has a place for each."""
 
     name: str
     slots: int
@@ -84,7 +85,7 @@ def lay_out(config: Config) -> Topology:
     if problems:
         raise ConfigurationError.of(problems)
     workers = [f"fanout.{number}" for number in range(config.server.fanout_workers)]
-    rings = tuple(ring for stream in config.streams for ring in _rings(stream, flows[stream.name], workers, config.encoder.bitrate_kbps))
+    rings = tuple(ring for stream in config.streams for ring in _rings(stream, flows[stream.name], workers, config.encoder))
     stages, series = [], list(_supervisor_series(config, workers))
     for name, module, declared, sockets, stream in _stages(config, workers):
         own = []
@@ -104,15 +105,18 @@ def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
         declared = [({}, metrics.FANOUT)]
         for stream in config.streams:
             declared += [({"stream": stream.name}, metrics.FANOUT_STREAM)]
+            declared += [({"stream": stream.name, "audience": audience.value}, metrics.FANOUT_AUDIENCE) for audience in Audience]
             declared += [({"stream": stream.name, "audience": rendition.audience.value, "rendition": rendition.name}, metrics.FANOUT_RENDITION)
                          for rendition in RENDITIONS]
         yield worker, "appliance.fanout", tuple(declared), ("control",), ""
     yield "gateway", "appliance.gateway", (({}, metrics.GATEWAY),), ("https",), ""
     for stream in config.streams:
         scope = {"stream": stream.name}
-        for rendition in RENDITIONS:
-            own = scope | {"audience": rendition.audience.value, "rendition": rendition.name}
-            yield f"encode.{stream.name}.{rendition.name}", "appliance.encode", ((own, metrics.ENCODE),), (), stream.name
+        for best in (rendition for rendition in RENDITIONS if rendition.level is Level.FULL):
+            declared = [(scope, metrics.ENCODE)]
+            declared += [(scope | {"audience": rendition.audience.value, "rendition": rendition.name}, metrics.ENCODE_RENDITION)
+                         for rendition in best.levels]
+            yield f"encode.{stream.name}.{best.name}", "appliance.encode", tuple(declared), (), stream.name
         yield f"convert.{stream.name}", "appliance.convert", ((scope, metrics.CONVERT),), (), stream.name
         if stream.metadata:
             yield f"metadata.{stream.name}", "appliance.metadata", ((scope, metrics.METADATA),), (), stream.name
@@ -126,19 +130,31 @@ def _supervisor_series(config: Config, workers: list[str]) -> Iterator[Series]:
         first += len(metrics.SUPERVISOR)
 
 
-def _rings(stream: StreamConfig, flows: Flows, workers: list[str], bitrate_kbps: int) -> Iterator[RingSpec]:
-    name, video = stream.name, flows.video.format
+def _encoder_of(stream: str, rendition: Rendition) -> str:
+    """Name of the stage that makes a rendition: one for all levels of an audience and a codec."""
+    return f"encode.{stream}.{rendition.levels[0].name}"
+
+
+def _units(level: Level, encoder: EncoderConfig, video: VideoFormat) -> tuple[int, int]:
+    """(slots, octets of a slot) of a units ring: the same time for every level, and room for its keyframes."""
+    step = level.frame_step(video.rate)
     # Twice the encoder's VBV: what a keyframe of noise was measured to need.
-    unit_bytes = min(UNIT_BYTES_MAX, max(UNIT_BYTES, int(2 * VBV_FRAMES * bitrate_kbps * 125 / video.rate)))
+    vbv_bytes = VBV_FRAMES * encoder.bitrate_kbps_of(level) * 125 * step / video.rate
+    return UNIT_SLOTS // step, min(UNIT_BYTES_MAX, max(UNIT_BYTES[level], int(2 * vbv_bytes)))
+
+
+def _rings(stream: StreamConfig, flows: Flows, workers: list[str], encoder: EncoderConfig) -> Iterator[RingSpec]:
+    name, video = stream.name, flows.video.format
     planar = PlanarFormat(video.width, video.height)
-    encoders = tuple(f"encode.{name}.{rendition.name}" for rendition in RENDITIONS)
+    encoders = tuple(_encoder_of(name, rendition) for rendition in RENDITIONS)
     yield RingSpec(f"raw.{name}", RAW_SLOTS, video.frame_bytes, LATEST, video.to_bytes(), f"ingest.{name}", (f"convert.{name}",))
     yield RingSpec(f"planar.{name}", PLANAR_SLOTS, planar.frame_bytes, LATEST, planar.to_bytes(), f"convert.{name}", encoders)
     for worker in workers:
         number = worker.split(".")[1]
         for rendition in RENDITIONS:
-            yield RingSpec(f"units.{name}.{rendition.name}.{number}", UNIT_SLOTS, unit_bytes, EVERY, rendition.codec.value.encode(),
-                           f"encode.{name}.{rendition.name}", (worker,))
+            slots, slot_bytes = _units(rendition.level, encoder, video)
+            yield RingSpec(f"units.{name}.{rendition.name}.{number}", slots, slot_bytes, EVERY, rendition.codec.value.encode(),
+                           _encoder_of(name, rendition), (worker,))
         if stream.metadata:
             for audience in Audience:
                 yield RingSpec(f"records.{name}.{audience.value}.{number}", RECORD_SLOTS, RECORD_BYTES_MAX, EVERY, b"record",

@@ -38,14 +38,14 @@ class Encoding:
         self._log = stage.log
         self._settings = settings_of(stage)
         self.reader = stage.readers[f"planar.{stream}"]
-        self._writers = [writer for name, writer in stage.writers.items() if name.startswith("units.")]
+        self._writers = [writer for name, writer in stage.writers.items() if name.rpartition(".")[0] == f"units.{stream}.{self._rendition}"]
         self._unit_bytes_max = min(writer.slot_bytes for writer in self._writers)
         self._demand = Demand(stage.counters, stream, self._rendition)
         self._keyframes = KeyframeSchedule(stage.config.encoder.keyframe_interval_s * _SECOND_NS)
         self._number = self._faults = 0
         self._watched = False
         self._skipped_before = 0
-        self._counted = Counted(stage)
+        self._counted = Counted(stage, self._rendition)
         self._encoder = self._choose(stage)
 
     def _choose(self, stage: Stage) -> Encoder:
@@ -140,19 +140,19 @@ class Encoding:
 class Counted:
     """The stage's counters, looked up once."""
 
-    def __init__(self, stage: Stage) -> None:
-        counters = stage.counters
+    def __init__(self, stage: Stage, rendition: str) -> None:
+        counters, own = stage.counters, {"rendition": rendition}
         dropped = "appliance_frames_dropped_total"
-        self.frames = counters.counter("appliance_encode_frames_total")
-        self.skipped = counters.counter("appliance_encode_frames_skipped_total")
-        self.keyframes = counters.counter("appliance_encode_keyframes_total")
-        self.octets = counters.counter("appliance_encode_bytes_total")
-        self.work = counters.histogram("appliance_encode_work_seconds")
-        self.latency = counters.histogram("appliance_stage_latency_seconds")
-        self.no_slot = counters.counter(dropped, reason="no_slot")
-        self.too_large = counters.counter(dropped, reason="too_large")
-        self.failed = counters.counter(dropped, reason="encoder_error")
-        self._encoders = {name: counters.gauge("appliance_encode_encoder_info", encoder=name) for name in ENCODERS}
+        self.frames = counters.counter("appliance_encode_frames_total", **own)
+        self.skipped = counters.counter("appliance_encode_frames_skipped_total", **own)
+        self.keyframes = counters.counter("appliance_encode_keyframes_total", **own)
+        self.octets = counters.counter("appliance_encode_bytes_total", **own)
+        self.work = counters.histogram("appliance_encode_work_seconds", **own)
+        self.latency = counters.histogram("appliance_stage_latency_seconds", **own)
+        self.no_slot = counters.counter(dropped, **own, reason="no_slot")
+        self.too_large = counters.counter(dropped, **own, reason="too_large")
+        self.failed = counters.counter(dropped, **own, reason="encoder_error")
+        self._encoders = {name: counters.gauge("appliance_encode_encoder_info", **own, encoder=name) for name in ENCODERS}
 
     def chosen(self, encoder: str) -> None:
         """Names the encoder in use."""

@@ -2,7 +2,7 @@
 
 Only declarations. Labels `stream`, `audience`, `rendition`, `codec` and `stage` are filled in from the stage's place in the topology.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from appliance.protocol import rfc4175
 
@@ -77,8 +77,11 @@ CONVERT = EVERY_STAGE + (
 
 _RENDITION = ("stream", "audience", "rendition")
 
-ENCODE = EVERY_STAGE + (
-    LATENCY,
+ENCODE = EVERY_STAGE
+"""What each encode stage counts for itself."""
+
+ENCODE_RENDITION = (
+    replace(LATENCY, scope=("stage", "stream", "rendition")),
     Metric("appliance_encode_frames_total", COUNTER, "Frames encoded", scope=_RENDITION),
     Metric("appliance_encode_frames_skipped_total", COUNTER, "Planar frames jumped over because a newer one was there", scope=_RENDITION),
     Metric("appliance_encode_keyframes_total", COUNTER, "Keyframes among the frames encoded", scope=_RENDITION),
@@ -86,8 +89,10 @@ ENCODE = EVERY_STAGE + (
     Metric("appliance_encode_work_seconds", HISTOGRAM, "Time to encode one frame", scope=_RENDITION, buckets_s=WORK_BUCKETS_S),
     Metric("appliance_encode_encoder_info", GAUGE, "1 for the encoder that makes the rendition", scope=_RENDITION,
            choices=(("encoder", ("h264_nvenc", "h264_qsv", "h264_amf", "h264_v4l2m2m", "libx264", "libvpx")),)),
-    Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot", "too_large", "encoder_error"), scope=("stage", "stream")),
+    Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot", "too_large", "encoder_error"),
+           scope=("stage", "stream", "rendition")),
 )
+"""What each of its threads counts for the rendition that it makes: no cell has two writers."""
 
 METADATA = EVERY_STAGE + (
     LATENCY,
@@ -146,6 +151,36 @@ FANOUT_STREAM = (
     LATENCY,
 )
 """What each fan-out worker counts for each stream."""
+
+_AUDIENCE = ("stage", "stream", "audience")
+# The page sorts its frames' latencies into these itself, so report.ts has the same bounds (tests/unit/fanout/test_viewer_report.py compares).
+VIEWER_LATENCY_BUCKETS_S = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)
+# Frames a second, not durations: one of them is kept as a second is, a thousand million in the cell.
+FRAME_RATE_BUCKETS = (1.0, 5.0, 10.0, 12.0, 14.0, 20.0, 24.0, 28.0, 35.0, 45.0, 48.0, 55.0, 65.0)
+VIEWER_MALFORMED = ("too_large", "not_json", "version", "field", "range", "too_often")
+
+FANOUT_AUDIENCE = (
+    Metric("appliance_viewer_latency_seconds", HISTOGRAM, "From capture to the screen, each frame, as the viewers' pages measured it", scope=_AUDIENCE,
+           buckets_s=VIEWER_LATENCY_BUCKETS_S),
+    Metric("appliance_viewer_visible_seconds_total", COUNTER, "Time that viewers' pages were visible; a hidden page shows nothing", scope=_AUDIENCE, scale=1e-9),
+    Metric("appliance_viewer_frozen_seconds_total", COUNTER, "Time that viewers saw the picture stand still", scope=_AUDIENCE, scale=1e-9),
+    Metric("appliance_viewer_freezes_total", COUNTER, "Times that a viewer saw the picture stand still", scope=_AUDIENCE),
+    Metric("appliance_viewer_frames_per_second", HISTOGRAM, "Frames a second that a viewer saw, once a report", scope=_AUDIENCE, buckets_s=FRAME_RATE_BUCKETS),
+    Metric("appliance_viewer_frames_total", COUNTER, "Frames that viewers saw", scope=_AUDIENCE),
+    Metric("appliance_viewer_buffer_seconds", HISTOGRAM, "Mean wait of a frame in the browser's jitter buffer, once a report", scope=_AUDIENCE,
+           buckets_s=NETWORK_BUCKETS_S),
+    Metric("appliance_viewer_decode_seconds", HISTOGRAM, "Mean time of the browser to decode a frame, once a report", scope=_AUDIENCE,
+           buckets_s=NETWORK_BUCKETS_S),
+    Metric("appliance_viewer_packets_received_total", COUNTER, "RTP packets that viewers received", scope=_AUDIENCE),
+    Metric("appliance_viewer_packets_lost_total", COUNTER, "RTP packets that viewers never received, resends included", scope=_AUDIENCE),
+    Metric("appliance_viewer_metadata_joined_total", COUNTER, "Frames that viewers saw with their own metadata", scope=_AUDIENCE),
+    Metric("appliance_viewer_metadata_late_total", COUNTER, "Frames whose metadata came after the next frame was on the screen", scope=_AUDIENCE),
+    Metric("appliance_viewer_metadata_missing_total", COUNTER, "Frames whose metadata never came", scope=_AUDIENCE),
+    Metric("appliance_viewer_reports_total", COUNTER, "Reports of viewers' pages that were used", scope=_AUDIENCE),
+    Metric("appliance_viewer_reports_malformed_total", COUNTER, "Reports that break their format or its limits, or come too often", _reasons(*VIEWER_MALFORMED),
+           scope=_AUDIENCE),
+)
+"""What each fan-out worker counts of its viewers' own words, for each stream and audience."""
 
 FANOUT = EVERY_STAGE + (
     Metric("appliance_fanout_datagrams_malformed_total", COUNTER, "Datagrams on media ports that are not what they should be", _reasons(*FANOUT_MALFORMED), scope=("stage",)),

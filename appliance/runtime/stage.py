@@ -73,7 +73,11 @@ class Stage:
         self.name, self.config, self.flows, self.peers = plan.name, plan.config, plan.flows, plan.peers
         self.log = logging.getLogger(plan.name)
         self.counters = Counters(Segment(plan.counters_fd, plan.series), plan.name)
-        self.readers = {ring.name: RingReader(ring.fd, ring.index, ring.doorbells[0], ring.format) for ring in plan.rings if ring.index >= 0}
+        self.places: dict[str, list[RingReader]] = {}  # every place that the stage has among a ring's readers
+        for ring in plan.rings:
+            if ring.index >= 0:
+                self.places.setdefault(ring.name, []).append(RingReader(ring.fd, ring.index, ring.doorbells[0], ring.format))
+        self.readers = {name: readers[0] for name, readers in self.places.items()}
         self.writers = {ring.name: RingWriter(ring.fd, list(ring.doorbells), ring.format) for ring in plan.rings if ring.index < 0}
         self.sockets = {name: socket.socket(fileno=fd) for name, fd in plan.sockets.items()}
         self._stopping = self._privileged = False

@@ -36,7 +36,7 @@ def test_a_stream_alone_is_a_whole_configuration():
     assert 2 <= read.server.fanout_workers <= 8
     assert read.server.media_addresses == ("127.0.0.1",)
     assert read.server.viewers_max == 500 and read.server.allowed_origins == () and read.server.ice_servers == ()
-    assert read.encoder == config.EncoderConfig("auto", 6000, "superfast", "constrained-baseline", 10, 1)
+    assert read.encoder == config.EncoderConfig("auto", 6000, 2500, 700, "superfast", "constrained-baseline", 10, 1)
     assert read.streams == (config.StreamConfig("endoscope", "endoscope", "lo", "/etc/appliance/endoscope.sdp", None, None),)
 
 

@@ -82,16 +82,16 @@ def test_every_worker_gets_the_same_access_unit_with_the_frame_s_own_times(bench
             payloads.append(bytes(octets[: slot.payload_bytes]))
     assert payloads[0] == payloads[1]
     assert {h264.SPS, h264.PPS, h264.IDR} <= set(h264.nal_types(payloads[0]))
-    assert bench.value("appliance_encode_frames_total") == bench.value("appliance_encode_keyframes_total") == 1
-    assert bench.value("appliance_encode_bytes_total") == len(payloads[0])
-    assert bench.observed("appliance_encode_work_seconds") == bench.observed("appliance_stage_latency_seconds") == 1
+    assert bench.value("appliance_encode_frames_total", rendition="expert") == bench.value("appliance_encode_keyframes_total", rendition="expert") == 1
+    assert bench.value("appliance_encode_bytes_total", rendition="expert") == len(payloads[0])
+    assert bench.observed("appliance_encode_work_seconds", rendition="expert") == bench.observed("appliance_stage_latency_seconds", rendition="expert") == 1
 
 
 def test_while_nobody_watches_nothing_is_encoded_and_no_slot_is_taken(bench, line):
     for _ in range(3 * 7):  # more often than the ring has slots
         assert not line.feed()
     assert line.unit() is None
-    assert bench.value("appliance_encode_frames_total") == 0
+    assert bench.value("appliance_encode_frames_total", rendition="expert") == 0
 
 
 def test_viewers_of_another_rendition_are_no_reason_to_encode(bench, line):
@@ -141,7 +141,7 @@ def test_the_first_frame_after_a_pause_without_viewers_is_a_keyframe(bench, line
     line.feed()
     assert [line.unit()[:2] for _ in range(3)] == [(1, True), (2, False), (3, True)]
     # What passed in the pause was wanted by nobody.
-    assert bench.value("appliance_encode_frames_skipped_total") == 0
+    assert bench.value("appliance_encode_frames_skipped_total", rendition="expert") == 0
 
 
 def test_a_slow_encoder_takes_the_newest_frame_and_counts_the_others(bench, line):
@@ -154,7 +154,7 @@ def test_a_slow_encoder_takes_the_newest_frame_and_counts_the_others(bench, line
     line.readers[0].lease_next().release()
     second = line.readers[0].lease_next()
     assert (second.rtp_timestamp, second.number) == (4, 2)
-    assert bench.value("appliance_encode_frames_skipped_total") == 2
+    assert bench.value("appliance_encode_frames_skipped_total", rendition="expert") == 2
 
 
 def test_a_worker_that_does_not_read_loses_units_and_the_other_none(bench, line):
@@ -164,7 +164,7 @@ def test_a_worker_that_does_not_read_loses_units_and_the_other_none(bench, line)
         line.feed()
         numbers.append(line.unit(worker=1)[0])
     assert numbers == list(range(1, 21))
-    assert bench.value("appliance_frames_dropped_total", reason="no_slot") == 12
+    assert bench.value("appliance_frames_dropped_total", rendition="expert", reason="no_slot") == 12
     assert [line.unit(worker=0)[0] for _ in range(8)] == list(range(1, 9))
     line.feed()
     assert line.unit(worker=0)[0] == 21  # the gap tells the worker what it lost
@@ -184,7 +184,7 @@ def test_a_unit_too_large_for_a_slot_is_dropped_and_the_next_is_a_keyframe(tmp_p
         assert line.unit()[1]
         line.feed()
         line.feed()
-        assert bench.value("appliance_frames_dropped_total", reason="too_large") == 1
+        assert bench.value("appliance_frames_dropped_total", rendition="expert", reason="too_large") == 1
         assert line.unit()[:2] == (3, True)
     finally:
         bench.close()
@@ -197,7 +197,7 @@ def test_an_encoder_that_failed_is_opened_anew_and_starts_with_a_keyframe(bench,
     broken = line.encoding._encoder
     broken._context.encode(None)  # a flushed codec takes no further frame: FFmpeg answers with an error
     line.feed()
-    assert bench.value("appliance_frames_dropped_total", reason="encoder_error") == 1
+    assert bench.value("appliance_frames_dropped_total", rendition="expert", reason="encoder_error") == 1
     line.feed()
     line.feed()
     assert line.encoding._encoder is not broken
@@ -210,7 +210,7 @@ def test_an_encoder_that_fails_again_and_again_ends_the_stage(bench, line):
         for _ in range(encode_stage.FAULTS_MAX + 1):
             line.encoding._encoder._context.encode(None)
             line.feed()
-    assert bench.value("appliance_frames_dropped_total", reason="encoder_error") == encode_stage.FAULTS_MAX + 1
+    assert bench.value("appliance_frames_dropped_total", rendition="expert", reason="encoder_error") == encode_stage.FAULTS_MAX + 1
 
 
 @pytest.mark.parametrize("rendition, encoder", [("expert", "libx264"), ("class", "libx264"), ("expert.vp8", "libvpx"), ("class.vp8", "libvpx")])
@@ -222,7 +222,7 @@ def test_each_rendition_names_its_encoder(tmp_path, rendition, encoder):
         line.feed()
         _, keyframe, octets = line.unit()
         assert keyframe and (octets[0] & 1 == 0 if encoder == "libvpx" else h264.SPS in h264.nal_types(octets))
-        named = [name for name in encode_stage.ENCODERS if bench.value("appliance_encode_encoder_info", encoder=name)]
+        named = [name for name in encode_stage.ENCODERS if bench.value("appliance_encode_encoder_info", rendition=rendition, encoder=name)]
         assert named == [encoder]
     finally:
         bench.close()
@@ -235,7 +235,7 @@ def test_the_choice_is_one_line_in_the_log(tmp_path, caplog):
             encode_stage.Encoding(bench.stage)
         (record,) = caplog.records
         assert "64x36 at 50 frames/s, 6000 kbit/s by " in record.getMessage()
-        assert sum(bench.value("appliance_encode_encoder_info", encoder=name) for name in encode_stage.ENCODERS) == 1
+        assert sum(bench.value("appliance_encode_encoder_info", rendition="expert", encoder=name) for name in encode_stage.ENCODERS) == 1
     finally:
         bench.close()
 
@@ -244,11 +244,11 @@ def test_a_named_encoder_that_does_not_work_here_is_a_warning_and_software_takes
     bench = make_bench(tmp_path, encoder='h264 = "h264_v4l2m2m"')
     try:
         encode_stage.Encoding(bench.stage)
-        if bench.value("appliance_encode_encoder_info", encoder="h264_v4l2m2m"):
+        if bench.value("appliance_encode_encoder_info", rendition="expert", encoder="h264_v4l2m2m"):
             return  # this machine has such hardware
         (record,) = caplog.records
         assert record.levelname == "WARNING" and "refused: h264_v4l2m2m: " in record.getMessage()
-        assert bench.value("appliance_encode_encoder_info", encoder="libx264") == 1
+        assert bench.value("appliance_encode_encoder_info", rendition="expert", encoder="libx264") == 1
     finally:
         bench.close()
 
