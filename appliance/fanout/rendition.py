@@ -6,6 +6,8 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
+from appliance import frame
+from appliance.fanout.seen import Seen
 from appliance.frame import Audience
 from appliance.runtime.counters import Cell, Counters
 from appliance.runtime.ring import RingReader
@@ -36,6 +38,7 @@ class Rendition:
 
     def __init__(self, fanout: Fanout, reader: RingReader, stream: str, name: str, codec: bytes, counters: Counters) -> None:
         self.stream, self.name, self.audience = stream, name, Audience(name.split(".")[0])
+        self.level = frame.Rendition.named(name).level
         self.ssrc = secrets.randbits(31) + 1
         self.identifier = fanout.add_rendition(reader, codec, self.ssrc)
         self._fanout = fanout
@@ -53,6 +56,7 @@ class Rendition:
         self.messages = counters.counter("appliance_fanout_metadata_messages_total", **labels)
         self.messages_skipped = counters.counter("appliance_fanout_metadata_messages_skipped_total", **labels)
         self.messages_refused = counters.counter("appliance_fanout_metadata_messages_refused_total", **labels)
+        self.seen = Seen(counters, stream, self.audience)
         self._totals: dict[str, Cell] = {name: counters.counter(f"appliance_fanout_{name}_total", **labels) for name in _TOTALS}
         self._latency = counters.histogram("appliance_stage_latency_seconds", stream=stream)
         self._counted = fanout.rendition_stats(self.identifier)

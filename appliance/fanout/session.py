@@ -16,6 +16,8 @@ from appliance.fanout import answer, hooks
 from appliance.fanout.offer import CANDIDATES_MAX, UNPROCESSABLE, Fragment, Offer, OfferRefused
 from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import JOIN_INTERVAL_S, Rendition
+from appliance.fanout.seen import Witness, reply
+from appliance.fanout.viewer_report import ViewerReport
 from appliance.frame import Audience
 from appliance.protocol import rtcp
 from cext.fanout import Fanout
@@ -25,6 +27,7 @@ CONNECT_LIMIT_S = 10.0
 REPORT_INTERVAL_S = 1.0
 CLOSE_LIMIT_S = 0.5
 METADATA_LABEL = "metadata"
+REPORT_LABEL = "report"
 UNAVAILABLE = 503
 
 # In 10 ms units (minimum, maximum). Experts act on what they see: each picture is shown as soon as it is there. Classes sit on
@@ -60,6 +63,8 @@ class Session:
         self._dtls = hooks.DtlsTransport(self._ice, self._certificate, self)
         self._association = hooks.Association(self._dtls, self) if offer.application >= 0 else None
         self._channel: RTCDataChannel | None = None
+        self._report_channel: RTCDataChannel | None = None
+        self._witness = Witness(rendition.seen, time.monotonic)
         self._viewer: int | None = None
         self._reporting: asyncio.TimerHandle | None = None
         self._media_seen = False
@@ -145,14 +150,22 @@ class Session:
         self._shared.malformed(kind)
 
     def channel_opened(self, channel: RTCDataChannel) -> None:
-        """The viewer opened a data channel; only the one for metadata has a use."""
-        if channel.label != METADATA_LABEL or self._channel is not None:
+        """The viewer opened a data channel; one for metadata and one for its reports have a use."""
+        if channel.label == METADATA_LABEL and self._channel is None:
+            self._channel = channel
+            channel.on("close", self._channel_closed)
+            if self._feed is not None:
+                self._feed.viewers.add(self)
+        elif channel.label == REPORT_LABEL and self._report_channel is None:
+            self._report_channel = channel
+            channel.on("message", self._heard)
+        else:
             channel.close()
-            return
-        self._channel = channel
-        channel.on("close", self._channel_closed)
-        if self._feed is not None:
-            self._feed.viewers.add(self)
+
+    def reported(self, report: ViewerReport) -> None:
+        """The viewer's page said what it sees; it is counted already. The answer tells it which picture it gets, and our time."""
+        assert self._association is not None and self._report_channel is not None
+        self._association.send_message(self._report_channel, reply(self._rendition.level.value, time.time_ns()))
 
     def feedback(self, compound: bytes) -> None:
         """Feedback came."""
@@ -174,6 +187,11 @@ class Session:
             self._rendition.request_keyframe()
         for viewer_ssrc, middle in heard.reference_times[:1]:
             self._reference_times = {viewer_ssrc: (middle, now)}
+
+    def _heard(self, text: str | bytes) -> None:
+        report = self._witness.hear(text)
+        if report is not None:
+            self.reported(report)
 
     # The steps of run().
 

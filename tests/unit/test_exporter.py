@@ -13,7 +13,7 @@ from appliance import clock, exporter
 from appliance.runtime import metrics
 from appliance.runtime.counters import Segment, series_of
 
-BASE_UNITS = ("_seconds", "_bytes", "_info", "_ratio")
+BASE_UNITS = ("_seconds", "_bytes", "_info", "_ratio", "_per_second")
 
 
 @pytest.fixture
