@@ -18,6 +18,7 @@ STREAM_NAME_CHARACTERS_MAX = 32
 TITLE_CHARACTERS_MAX = 120
 FILE_BYTES_MAX = 1 << 20
 VIEWERS_LIMIT = 10_000
+VIEWERS_MAX_DEFAULT = 500
 FANOUT_WORKERS_LIMIT = 64
 BITRATE_KBPS_MIN, BITRATE_KBPS_MAX = 30, 100_000
 _FANOUT_WORKERS_DEFAULT_MIN, _FANOUT_WORKERS_DEFAULT_MAX = 2, 8
@@ -28,6 +29,8 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 
 _STREAM_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _INTERFACE_NAME = re.compile(r"[^\s/:]{1,15}")  # Source: dev_valid_name() in Linux net/core/dev.c; ':' marks an alias
+_MEDIA_PORTS = re.compile(r"([0-9]{4,5})(?:-([0-9]{4,5}))?")
+_UNPRIVILEGED_PORT = 1024  # the workers open a socket for each viewer, long after they gave their privileges away
 _ORIGIN = re.compile(r"https?://[^\s/?#@]+")
 _ICE_SECRET = re.compile(r"[^\s\"',;<>\\]{1,256}")  # it travels in a quoted string of a Link header
 _ICE_URL = re.compile(r"(stun|stuns|turn|turns):[^\s\"<>;?]+(\?transport=(udp|tcp))?")  # Source: RFC 7064, RFC 7065
@@ -43,6 +46,22 @@ class IceServer:
 
 
 @dataclass(frozen=True)
+class MediaPorts:
+    """UDP ports from `first` to `last`, both included; a single one is shared by all viewers."""
+
+    first: int
+    last: int
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+@dataclass(frozen=True)
 class ServerConfig:
     """Where the appliance listens and keeps what it must remember."""
 
@@ -55,6 +74,7 @@ class ServerConfig:
     certificate_key: Path | None
     fanout_workers: int
     media_addresses: tuple[str, ...]  # addresses that ICE offers; empty: every address of the machine
+    media_ports: MediaPorts | None  # UDP ports for the video; None: one a viewer, chosen by the system
     viewers_max: int
     allowed_origins: tuple[str, ...]  # other origins whose pages may play (CORS); ("*",) allows any
     ice_servers: tuple[IceServer, ...]
@@ -174,7 +194,8 @@ def _server(table: Table, ice_servers: tuple[IceServer, ...]) -> ServerConfig:
         fanout_workers=table.integer("fanout_workers", _default_fanout_workers(), 1, FANOUT_WORKERS_LIMIT),
         media_addresses=table.strings("media_addresses", _media_addresses(listen_host), _is_specific_address,
                                       'IP addresses of this machine, such as "10.0.0.5"'),
-        viewers_max=table.integer("viewers_max", 500, 1, VIEWERS_LIMIT),
+        media_ports=_media_ports(table),
+        viewers_max=table.integer("viewers_max", VIEWERS_MAX_DEFAULT, 1, VIEWERS_LIMIT),
         allowed_origins=table.strings("allowed_origins", (), lambda text: text == "*" or bool(_ORIGIN.fullmatch(text)),
                                       'origins such as "https://player.example", or "*"'),
         ice_servers=ice_servers,
@@ -193,6 +214,24 @@ def _media_addresses(listen_host: str) -> tuple[str, ...]:
     if listen_host == "localhost":
         return ("127.0.0.1",)
     return (listen_host,) if _is_specific_address(listen_host) else ()
+
+
+def _media_ports(table: Table) -> MediaPorts | None:
+    text = table.text("media_ports", "", lambda text: not text or _read_ports(text) is not None,
+                      'a UDP port such as "8443", a range such as "50000-50999", or "" for ports that the system chooses; from 1024 on')
+    ports, viewers_max = _read_ports(text), table.values.get("viewers_max", VIEWERS_MAX_DEFAULT)
+    if ports and 1 < ports.count and isinstance(viewers_max, int) and ports.count < viewers_max:
+        table.report("media_ports", f"a port for each of viewers_max = {viewers_max} viewers", f"{ports.count} ports",
+                     "Widen the range, set a lower viewers_max, or name one port for all viewers.")
+    return ports
+
+
+def _read_ports(text: str) -> MediaPorts | None:
+    match = _MEDIA_PORTS.fullmatch(text)
+    if match is None:
+        return None
+    first, last = int(match[1]), int(match[2] or match[1])
+    return MediaPorts(first, last) if _UNPRIVILEGED_PORT <= first <= last <= 65_535 else None
 
 
 def _is_specific_address(text: str) -> bool:
@@ -280,6 +319,7 @@ state_dir = "state"                # keys and certificate; must be writable, and
 # certificate_key = "server.key"
 # fanout_workers = 2               # processes that serve viewers; default: the cores, 2 to 8
 # media_addresses = ["10.0.0.5"]   # where viewers get the video from; default: the address of listen
+# media_ports = ""                 # UDP; default: any. "50000-50999": a port of these for each viewer; "8443": one port for all viewers
 # viewers_max = 500                # the next one is told to try again later
 # allowed_origins = []             # web pages elsewhere that may play, such as "https://player.example"; "*": any
 

@@ -50,6 +50,13 @@ class Resources:
             listener.listen()
             self._peers[stage] = path
             return listener
+        if kind == "handover":  # for what a worker finds on the shared media port and is another's
+            path = os.path.join(self._folder, f"{stage}.media.sock")
+            inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            inbox.bind(path)
+            os.chmod(path, 0o600)
+            self._peers[f"handover.{stage.removeprefix('fanout.')}"] = path
+            return inbox
         server = config.server
         host, port, key = ((server.listen_host, server.listen_port, "listen") if kind == "https"
                            else (server.metrics_host, server.metrics_port, "metrics"))

@@ -108,7 +108,8 @@ def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
             declared += [({"stream": stream.name, "audience": audience.value}, metrics.FANOUT_AUDIENCE) for audience in Audience]
             declared += [({"stream": stream.name, "audience": rendition.audience.value, "rendition": rendition.name}, metrics.FANOUT_RENDITION)
                          for rendition in RENDITIONS]
-        yield worker, "appliance.fanout", tuple(declared), ("control",), ""
+        one_port = config.server.media_ports is not None and config.server.media_ports.count == 1
+        yield worker, "appliance.fanout", tuple(declared), ("control", "handover") if one_port else ("control",), ""
     yield "gateway", "appliance.gateway", (({}, metrics.GATEWAY),), ("https",), ""
     for stream in config.streams:
         scope = {"stream": stream.name}

@@ -14,6 +14,8 @@ from appliance import clock
 from appliance.errors import ProtocolError
 from appliance.fanout import answer, hooks
 from appliance.fanout.offer import CANDIDATES_MAX, UNPROCESSABLE, Fragment, Offer, OfferRefused
+from appliance.fanout.one_port import OnePort
+from appliance.fanout.ports import OwnPorts
 from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import JOIN_INTERVAL_S, Rendition
 from appliance.fanout.seen import Witness, reply
@@ -45,7 +47,7 @@ class Surroundings:
 
     fanout: Fanout
     certificate: Callable[[], hooks.Certificate]
-    addresses: tuple[str, ...]
+    ports: OwnPorts | OnePort
     cname: str
     malformed: Callable[[str], None]
 
@@ -59,7 +61,7 @@ class Session:
         self._candidates = {(candidate.host, candidate.port) for candidate in offer.candidates}
         self._path_selected, self._ended = asyncio.Event(), asyncio.Event()
         self._certificate = surroundings.certificate()
-        self._ice = hooks.IceAgent(surroundings.addresses, self)
+        self._ice = hooks.ice_agent(surroundings.ports, self)
         self._dtls = hooks.DtlsTransport(self._ice, self._certificate, self)
         self._association = hooks.Association(self._dtls, self) if offer.application >= 0 else None
         self._channel: RTCDataChannel | None = None
@@ -71,13 +73,18 @@ class Session:
         self._reported_lost = 0
         self._reference_times: dict[int, tuple[int, int]] = {}
 
+    @property
+    def joining(self) -> bool:
+        """Whether its handshake is still under way."""
+        return self._viewer is None and not self._ended.is_set()
+
     async def open(self, video: answer.LocalVideo) -> str:
         """Opens the sockets and returns the answer; run() must follow. OfferRefused(503) if there is no address to offer."""
         await self._ice.gather_candidates()
         candidates = self._ice.local_candidates
         if not candidates:
             await self._ice.close()
-            raise OfferRefused(UNAVAILABLE, "none of the media addresses can be opened")
+            raise OfferRefused(UNAVAILABLE, self._shared.ports.shortage)
         transport = answer.LocalTransport(self._ice.local_username, self._ice.local_password, self._certificate.fingerprint,
                                           tuple(candidate.to_sdp() for candidate in candidates), (candidates[0].host, candidates[0].port))
         return answer.write(self._offer, self._choice, transport, video)

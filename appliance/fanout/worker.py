@@ -11,12 +11,14 @@ from datetime import UTC, datetime, timedelta
 
 from appliance.fanout import answer, hooks
 from appliance.fanout.offer import OfferRefused, parse_fragment, parse_offer
+from appliance.fanout.one_port import OnePort, PortCounts
+from appliance.fanout.ports import MediaAddresses, OwnPorts
 from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import Rendition
 from appliance.fanout.session import UNAVAILABLE, Session, Surroundings
 from appliance.frame import RENDITIONS, Audience, Codec
 from appliance.protocol.h264 import Profile, level_idc
-from appliance.runtime.metrics import FANOUT_MALFORMED, LATENCY
+from appliance.runtime.metrics import FANOUT_MALFORMED, FANOUT_PORT_LOST, LATENCY
 from appliance.runtime.ring import RingReader
 from appliance.runtime.stage import Stage
 from cext.fanout import Fanout
@@ -26,6 +28,10 @@ SESSION_NAME_CHARACTERS_MAX = 128
 # A certificate lives 30 days; sessions that begin later than this get a new one.
 CERTIFICATE_LIFE_LEFT = timedelta(days=15)
 STOP_LIMIT_S = 0.8
+# Measured: a handshake takes 10 to 15 ms of a core, so the last of these is connected within a second. Whoever comes on top of them
+# is served sooner by trying again than by standing in this queue, and those who watch keep the event loop.
+JOINS_UNDER_WAY_MAX = 64
+FULL, BUSY = "all places are taken; try again later", "many are joining just now; try again in a moment"
 COMPLAINTS_MAX = 100
 
 
@@ -46,7 +52,7 @@ class Worker:
         self._opening: set[str] = set()
         self._malformed = {kind: stage.counters.counter("appliance_fanout_datagrams_malformed_total", reason=kind) for kind in FANOUT_MALFORMED}
         self._certificate = hooks.Certificate.make()
-        self._shared = Surroundings(self.fanout, self._current_certificate, stage.config.server.media_addresses, secrets.token_hex(8), self.malformed)
+        self._shared = Surroundings(self.fanout, self._current_certificate, _ports(stage), secrets.token_hex(8), self.malformed)
         self._logged: set[str] = set()
 
     @property
@@ -61,7 +67,9 @@ class Worker:
         if not 0 < len(name) <= SESSION_NAME_CHARACTERS_MAX or name in self._sessions or name in self._opening:
             raise OfferRefused(CONFLICT, "the session's name is taken or no name")
         if self.viewers >= self.viewers_max:
-            raise OfferRefused(UNAVAILABLE, "all places are taken; try again later")
+            raise OfferRefused(UNAVAILABLE, FULL)
+        if len(self._opening) + sum(session.joining for session, _ in self._sessions.values()) >= JOINS_UNDER_WAY_MAX:
+            raise OfferRefused(UNAVAILABLE, BUSY)
         offer = parse_offer(sdp)
         available = {rendition for known, rendition in self.renditions if known == stream}
         choice = answer.choose(offer, audience, Profile(self._stage.config.encoder.h264_profile), available)
@@ -98,9 +106,11 @@ class Worker:
             await asyncio.wait([task for _, task in sessions], timeout=STOP_LIMIT_S)
         for rendition in self.renditions.values():
             rendition.cancel()
+        self._shared.ports.close()
 
     def count(self) -> None:
-        """Brings the counters of every rendition up to date."""
+        """Brings the counters of every rendition and of the media port up to date."""
+        self._shared.ports.count()
         for rendition in self.renditions.values():
             rendition.count()
 
@@ -148,6 +158,19 @@ class Worker:
 
 def _number(stage: Stage) -> str:
     return stage.name.split(".")[1]
+
+
+def _ports(stage: Stage) -> OwnPorts | OnePort:
+    """Where viewers' sockets are bound, as the configuration says."""
+    server, count = stage.config.server, stage.counters.counter
+    addresses = MediaAddresses(server.media_addresses)
+    if server.media_ports is None or server.media_ports.count > 1:
+        return OwnPorts(addresses, server.media_ports)
+    lost = {reason: count("appliance_fanout_port_lost_total", reason=reason) for reason in FANOUT_PORT_LOST}
+    counts = PortCounts(count("appliance_fanout_datagrams_malformed_total", reason="stranger"), count("appliance_fanout_port_handed_on_total"),
+                        lost["handover"], lost["overflow"], lost["send"])
+    peers = {int(name.removeprefix("handover.")): path for name, path in stage.peers.items() if name.startswith("handover.")}
+    return OnePort(int(_number(stage)), server.media_ports.first, addresses, stage.sockets["handover"], peers, counts)
 
 
 def _unit_rings(stage: Stage) -> Iterator[tuple[str, str, Codec, RingReader]]:

@@ -118,6 +118,7 @@ METADATA = EVERY_STAGE + (
 _RENDITION = ("stage", "stream", "audience", "rendition")
 NETWORK_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 JOIN_BUCKETS_S = (0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+FANOUT_PORT_LOST = ("handover", "overflow", "send")
 FANOUT_MALFORMED = ("stun", "stranger", "dtls", "srtcp", "rtcp", "sctp")
 
 FANOUT_RENDITION = (
@@ -184,11 +185,14 @@ FANOUT_AUDIENCE = (
 
 FANOUT = EVERY_STAGE + (
     Metric("appliance_fanout_datagrams_malformed_total", COUNTER, "Datagrams on media ports that are not what they should be", _reasons(*FANOUT_MALFORMED), scope=("stage",)),
+    Metric("appliance_fanout_port_handed_on_total", COUNTER, "Datagrams on the shared media port that were another worker's", scope=("stage",)),
+    Metric("appliance_fanout_port_lost_total", COUNTER, "Datagrams lost at the shared media port: the other worker's queue, the port or a viewer's socket was full",
+           _reasons(*FANOUT_PORT_LOST), scope=("stage",)),
 )
 
 GATEWAY_REFUSALS = (
     "no_token", "bad_token", "forbidden", "unknown_stream", "unknown_session", "unknown_page", "method", "media_type", "not_acceptable", "too_large",
-    "too_slow", "malformed", "unusable_offer", "precondition", "not_live", "full", "no_worker", "connections", "internal")
+    "too_slow", "malformed", "unusable_offer", "precondition", "not_live", "full", "busy", "no_worker", "connections", "internal")
 GATEWAY_ROUTES = ("page", "streams", "whep", "session", "other")
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 GATEWAY = EVERY_STAGE + (

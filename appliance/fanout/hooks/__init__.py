@@ -14,18 +14,21 @@ from OpenSSL import SSL
 from appliance.errors import ApplianceError
 from appliance.fanout.hooks.dtls import Certificate, DtlsTransport, MediaKeys
 from appliance.fanout.hooks.ice import IceAgent
+from appliance.fanout.hooks.one_port_ice import OnePortAgent
 from appliance.fanout.hooks.peer import Peer
 from appliance.fanout.hooks.sctp import Association
+from appliance.fanout.one_port import OnePort
+from appliance.fanout.ports import MediaAddresses, OwnPorts
 
-__all__ = ["Association", "Certificate", "DtlsTransport", "IceAgent", "MediaKeys", "Peer", "verify"]
+__all__ = ["Association", "Certificate", "DtlsTransport", "IceAgent", "MediaKeys", "Peer", "ice_agent", "verify"]
 
 VERSIONS = {"aiortc": "1.16.0", "aioice": "0.13.0", "pyopenssl": "26.4.0", "pylibsrtp": "1.0.0"}
 
 # What we override or call, with the arguments that it takes.
 _ARGUMENTS = (
     (Connection, "check_complete", "pair"), (Connection, "check_incoming", "message addr protocol"), (Connection, "data_received", "data component"),
-    (Connection, "get_component_candidates", "component addresses timeout"), (Connection, "gather_candidates", ""), (Connection, "connect", ""),
-    (Connection, "close", ""), (Connection, "add_remote_candidate", "remote_candidate"), (StunProtocol, "datagram_received", "data addr"),
+    (Connection, "request_received", "message addr protocol"), (StunProtocol, "send_stun", "message addr"),
+    (Connection, "gather_candidates", ""), (Connection, "connect", ""), (Connection, "close", ""), (Connection, "add_remote_candidate", "remote_candidate"), (StunProtocol, "datagram_received", "data addr"),
     (RTCCertificate, "_create_ssl_context", "srtp_profiles"), (RTCDtlsTransport, "start", "remoteParameters"), (RTCDtlsTransport, "stop", ""),
     (RTCDtlsTransport, "_send_data", "data"), (RTCDtlsTransport, "_set_role", "role"), (RTCSctpTransport, "start", "remoteCaps remotePort"),
     (RTCSctpTransport, "stop", ""), (RTCSctpTransport, "_handle_data", "data"),
@@ -36,7 +39,7 @@ _ARGUMENTS = (
 )
 # What we read of their state.
 _STATE = {
-    IceAgent: "_nominated _protocols _closing remote_username remote_password",
+    IceAgent: "_nominated _protocols _closing _local_candidates _local_candidates_start _local_candidates_end remote_username remote_password",
     DtlsTransport: "_srtp_profiles _ssl _rx_srtp _tx_srtp _data_receiver",
     Association: "_outbound_queue _flight_size _remote_max_message_size _advertised_rwnd _data_channels _sack_misordered _sent_queue _cwnd "
                  "_forward_tsn_chunk _local_tsn _last_sacked_tsn _advanced_peer_ack_tsn _fast_recovery_exit _data_channel_queue _t3_handle _rto _loop "
@@ -50,6 +53,11 @@ class _Nobody:
     def channel_opened(self, channel: RTCDataChannel) -> None: ...
 
 
+def ice_agent(ports: OwnPorts | OnePort, peer: Peer) -> IceAgent:
+    """The ICE agent for a viewer's transport, on its own ports or on the shared one."""
+    return OnePortAgent(ports, peer) if isinstance(ports, OnePort) else IceAgent(ports, peer)
+
+
 def verify() -> None:
     """Checks that the libraries are the ones these hooks were written for; ApplianceError names the first that is not. Needs a running loop."""
     for name, pinned in VERSIONS.items():
@@ -61,7 +69,7 @@ def verify() -> None:
         found = list(inspect.signature(function).parameters)[1:] if function else None
         if found != arguments.split():
             raise _moved(f"{owner.__module__}.{owner.__name__}.{name}", f"takes ({arguments.replace(' ', ', ')})")
-    ice = IceAgent((), _Nobody())
+    ice = IceAgent(OwnPorts(MediaAddresses(()), None), _Nobody())
     dtls = DtlsTransport(ice, Certificate.make(), _Nobody())
     for part in (ice, dtls, Association(dtls, _Nobody())):
         for name in _STATE[type(part)].split():

@@ -1,6 +1,6 @@
-"""ICE of one viewer, on aioice: our addresses, datagrams sorted before they are parsed, and no waiting once a pair is nominated.
+"""ICE of one viewer, on aioice: its own sockets, datagrams sorted before they are parsed, and no waiting once a pair is nominated.
 
-Made by fanout.session. Sends and receives at once: no task and no queue for a datagram after the handshake.
+Made by fanout.session (one_port_ice.py: all viewers on one port). Sends and receives at once: no task and no queue for a datagram after the handshake.
 """
 import asyncio
 
@@ -10,9 +10,9 @@ from aioice.stun import Message
 
 from appliance.fanout.hooks.peer import Peer
 from appliance.fanout.offer import RemoteCandidate
+from appliance.fanout.ports import OwnPorts
 
 COMPONENT = 1  # RTP and RTCP share it (rtcp-mux)
-LOOPBACK = "127.0.0.1"  # aioice leaves it out of a machine's addresses
 
 # A viewer moves between networks now and then; whoever shows more addresses than this is not one.
 ADDRESSES_MAX = 16
@@ -30,6 +30,14 @@ class MediaSocket(StunProtocol):
         """Hands a datagram to the STUN parser."""
         super().datagram_received(data, address)
 
+    def transmit(self, data: bytes, address: tuple[str, int]) -> None:
+        """Sends a datagram."""
+        self.transport.sendto(data, address)
+
+    def fileno(self) -> int:
+        """Descriptor of the socket."""
+        return self.transport.get_extra_info("socket").fileno()
+
 
 class IceAgent(Connection):
     """The ICE agent of one viewer: controlled, host candidates only, and quick to see that the viewer has nominated a pair.
@@ -39,28 +47,32 @@ class IceAgent(Connection):
 
     role = "controlled"
 
-    def __init__(self, addresses: tuple[str, ...], peer: Peer) -> None:
-        super().__init__(ice_controlling=False)
-        self._addresses, self._peer = addresses, peer
+    def __init__(self, ports: OwnPorts, peer: Peer, fragment: str | None = None) -> None:
+        super().__init__(ice_controlling=False, local_username=fragment)
+        self._ports, self._peer = ports, peer
         self._known: set[tuple[str, int]] = set()
         self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue(INBOX_DATAGRAMS_MAX + 1)
         self._selected: CandidatePair | None = None
         self.on_datagram = self._keep
 
-    async def get_component_candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:
-        """Opens a socket on each address. aioice calls this while it gathers."""
-        loop, found = asyncio.get_running_loop(), []
-        for address in self._addresses or (*addresses, LOOPBACK):
+    async def gather_candidates(self) -> None:
+        """Opens a socket on each address, without aioice's own look at every interface for every viewer."""
+        for address in self._ports.addresses.now():
             try:
-                transport, protocol = await loop.create_datagram_endpoint(lambda: MediaSocket(self), local_addr=(address, 0))
+                opened = self._ports.open(address)
             except OSError:
-                continue  # an address that is gone for the moment; the others serve
-            host, port = transport.get_extra_info("sockname")[:2]
-            protocol.local_candidate = Candidate(candidate_foundation("host", "udp", host), component, "udp",
-                                                 candidate_priority(component, "host"), host, port, "host")
-            self._protocols.append(protocol)
-            found.append(protocol.local_candidate)
-        return found
+                continue  # an address that is gone for the moment, or without a free port; the others serve
+            host, port = opened.getsockname()[:2]
+            _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(lambda: MediaSocket(self), sock=opened)
+            self.adopt(protocol, host, port)
+        self._local_candidates_start = self._local_candidates_end = True
+
+    def adopt(self, protocol: StunProtocol, host: str, port: int) -> None:
+        """Offers the viewer a socket of ours, as a host candidate (RFC 8445 section 5.1.1)."""
+        protocol.local_candidate = Candidate(candidate_foundation("host", "udp", host), COMPONENT, "udp", candidate_priority(COMPONENT, "host"),
+                                             host, port, "host")
+        self._protocols.append(protocol)
+        self._local_candidates.append(protocol.local_candidate)
 
     async def offer_candidate(self, candidate: RemoteCandidate) -> None:
         """Adds an address that the viewer says it has."""
@@ -110,13 +122,13 @@ class IceAgent(Connection):
     def path(self) -> tuple[int, tuple[str, int]]:
         """Descriptor of the socket and address of the viewer on the selected pair."""
         assert self._selected is not None
-        return self._selected.protocol.transport.get_extra_info("socket").fileno(), self._selected.remote_addr
+        return self._selected.protocol.fileno(), self._selected.remote_addr
 
     def transmit(self, data: bytes) -> None:
         """Sends a datagram on the selected pair; ConnectionError without one."""
         if self._selected is None or self._closing:
             raise ConnectionError("no path to the viewer")
-        self._selected.protocol.transport.sendto(data, self._selected.remote_addr)
+        self._selected.protocol.transmit(data, self._selected.remote_addr)
 
     def end(self) -> None:
         """Wakes whoever waits for a datagram, with the news that none will come."""

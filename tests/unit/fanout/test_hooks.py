@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 from appliance.errors import ApplianceError
 from appliance.fanout import hooks
 from appliance.fanout.hooks.ice import ADDRESSES_MAX
+from appliance.fanout.ports import MediaAddresses, OwnPorts
 from tests.unit.fanout.virtual_time import run
 
 STRANGER = ("192.0.2.9", 4000)
+
+
+def ports(*addresses):
+    """A port a viewer, on these addresses."""
+    return OwnPorts(MediaAddresses(addresses or ("127.0.0.1",)), None)
 
 
 class Listener:
@@ -68,7 +74,7 @@ def test_a_method_with_other_arguments_is_named(monkeypatch):
 
 
 async def _agent(listener):
-    agent = hooks.IceAgent(("127.0.0.1",), listener)
+    agent = hooks.IceAgent(ports(), listener)
     await agent.gather_candidates()
     agent.remote_username, agent.remote_password = "abcd", "p" * 22
     return agent
@@ -144,7 +150,7 @@ def test_a_check_without_its_priority_is_counted():
 
 def test_an_address_that_is_not_ours_is_left_out():
     async def scenario():
-        agent = hooks.IceAgent(("192.0.2.77", "127.0.0.1"), Listener())
+        agent = hooks.IceAgent(ports("192.0.2.77", "127.0.0.1"), Listener())
         await agent.gather_candidates()
         hosts = [candidate.host for candidate in agent.local_candidates]
         await agent.close()

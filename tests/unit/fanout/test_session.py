@@ -11,7 +11,7 @@ from appliance.frame import Audience
 from appliance.protocol.h264 import Profile
 from cext.fanout import Fanout
 from tests.unit.fanout.offers import CHROMIUM
-from tests.unit.fanout.test_hooks import Listener
+from tests.unit.fanout.test_hooks import Listener, ports
 from tests.unit.fanout.virtual_time import run
 from tests.workbench import Workbench
 
@@ -30,7 +30,7 @@ def session_of(bench, text=CHROMIUM):
     rendition = Rendition(fanout, bench.stage.readers["units.scope.expert.0"], "scope", "expert", b"h264", bench.stage.counters)
     choice = answer.choose(offer, Audience.EXPERT, Profile.CONSTRAINED_BASELINE, ("expert",))
     certificate = hooks.Certificate.make()
-    return Session(Surroundings(fanout, lambda: certificate, ("127.0.0.1",), "worker", lambda kind: None), offer, choice, rendition, None)
+    return Session(Surroundings(fanout, lambda: certificate, ports(), "worker", lambda kind: None), offer, choice, rendition, None)
 
 
 def test_experts_see_at_once_and_only_a_class_is_smoothed():
@@ -89,7 +89,7 @@ def test_a_session_takes_so_many_candidates_and_each_once(bench):
 def test_a_viewer_that_dies_without_a_word_loses_its_path_when_its_consent_expires():
     async def scenario():
         listener = Listener()
-        ours, viewer = hooks.IceAgent(("127.0.0.1",), listener), hooks.IceAgent(("127.0.0.1",), Listener())
+        ours, viewer = hooks.IceAgent(ports(), listener), hooks.IceAgent(ports(), Listener())
         viewer.ice_controlling = True
         await ours.gather_candidates()
         await viewer.gather_candidates()
