@@ -14,22 +14,21 @@ cdef extern from "packetise.h" nogil:
         uint16_t payload_bytes
         uint8_t marker
         uint8_t payload[1]
-    struct packet_ring:
+    struct history:
         packet *packets
         uint64_t mask
     struct packetiser:
         int codec
         size_t payload_bytes_max
-        uint16_t picture_id
-    int c_packetise "packetise"(packetiser *state, const uint8_t *unit, size_t unit_bytes, uint32_t rtp_timestamp, const packet_ring *ring,
-                                uint64_t first_index)
+    int c_packetise "packetise"(const packetiser *state, const uint8_t *unit, size_t unit_bytes, uint32_t rtp_timestamp,
+                                const history *packets, uint64_t first_index)
 
 PAYLOAD_MAX, PACKETS_MAX = PAYLOAD_BYTES_MAX, UNIT_PACKETS_MAX
 _CODECS = {b"h264": CODEC_H264, b"vp8": CODEC_VP8}
 _REFUSALS = {PACKETISE_EMPTY: "empty", PACKETISE_MALFORMED: "malformed", PACKETISE_TOO_LARGE: "too_large"}
 
 
-def packetise(bytes codec, bytes unit, size_t payload_bytes_max=PAYLOAD_BYTES_MAX, uint16_t picture_id=0):
+def packetise(bytes codec, bytes unit, size_t payload_bytes_max=PAYLOAD_BYTES_MAX):
     """The payloads of an access unit (Annex B, or one VP8 frame) and their marker bits: ([bytes], [bool]).
 
     ValueError("empty" | "malformed" | "too_large") where the fan-out would refuse the unit.
@@ -37,18 +36,18 @@ def packetise(bytes codec, bytes unit, size_t payload_bytes_max=PAYLOAD_BYTES_MA
     if not PAYLOAD_BYTES_MIN <= payload_bytes_max <= PAYLOAD_BYTES_MAX:
         raise ValueError(f"a payload's limit lies between {PAYLOAD_BYTES_MIN} and {PAYLOAD_BYTES_MAX}")
     cdef packetiser state
-    cdef packet_ring ring
+    cdef history packets
     cdef int count
-    state.codec, state.payload_bytes_max, state.picture_id = _CODECS[codec], payload_bytes_max, picture_id
-    ring.mask = UNIT_PACKETS_MAX - 1
-    ring.packets = <packet *>PyMem_Malloc(UNIT_PACKETS_MAX * sizeof(packet))
-    if ring.packets == NULL:
+    state.codec, state.payload_bytes_max = _CODECS[codec], payload_bytes_max
+    packets.mask = UNIT_PACKETS_MAX - 1
+    packets.packets = <packet *>PyMem_Malloc(UNIT_PACKETS_MAX * sizeof(packet))
+    if packets.packets == NULL:
         raise MemoryError
     try:
-        count = c_packetise(&state, unit, len(unit), 0, &ring, 0)
+        count = c_packetise(&state, unit, len(unit), 0, &packets, 0)
         if count < 0:
             raise ValueError(_REFUSALS[count])
-        return ([ring.packets[i].payload[:ring.packets[i].payload_bytes] for i in range(count)],
-                [bool(ring.packets[i].marker) for i in range(count)])
+        return ([packets.packets[i].payload[:packets.packets[i].payload_bytes] for i in range(count)],
+                [bool(packets.packets[i].marker) for i in range(count)])
     finally:
-        PyMem_Free(ring.packets)
+        PyMem_Free(packets.packets)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from appliance.errors import ProtocolError
 
-PICTURE_IDS = 1 << 15
 _EXTENDED, _START = 0x80, 0x10
 _HAS_PICTURE_ID, _HAS_TL0, _HAS_TID, _HAS_KEYIDX = 0x80, 0x40, 0x20, 0x10
 _LONG = 0x80
@@ -43,12 +42,10 @@ def parse_descriptor(payload: bytes) -> Descriptor:
     return Descriptor(bool(first & _START), first & 0x07, picture_id, position)
 
 
-def packetise(frame: bytes, payload_bytes_max: int, picture_id: int) -> list[bytes]:
-    """RTP payloads of one frame, equal to within one octet, each with a 15-bit picture id; [] for an empty frame."""
-    descriptor = (_HAS_PICTURE_ID, _LONG | picture_id >> 8 & 0x7F, picture_id & 0xFF)
-    count = -(-len(frame) // (payload_bytes_max - 1 - len(descriptor)))
-    return [bytes((_EXTENDED | (_START if i == 0 else 0), *descriptor)) + frame[len(frame) * i // count:len(frame) * (i + 1) // count]
-            for i in range(count)]
+def packetise(frame: bytes, payload_bytes_max: int) -> list[bytes]:
+    """RTP payloads of one frame, equal to within one octet, without picture ids; [] for an empty frame."""
+    count = -(-len(frame) // (payload_bytes_max - 1))
+    return [bytes((_START if i == 0 else 0,)) + frame[len(frame) * i // count:len(frame) * (i + 1) // count] for i in range(count)]
 
 
 def depacketise(payloads: Iterable[bytes]) -> bytes:

@@ -21,24 +21,37 @@
 /* Room for two keyframes with the kernel's overhead; above net.core.wmem_max the kernel grants less, and a full socket is counted. */
 #define SEND_QUEUE_BYTES (1 << 20)
 
-int destination_open(struct destination *destination, int fd, const char *host, uint16_t port, enum send_way way)
+static int read_address(struct destination *destination, int family, const char *host, uint16_t port)
 {
-    int family;
-    socklen_t family_bytes = sizeof family;
     char service[sizeof "65535"];
     struct addrinfo *found;
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &family_bytes) < 0)
-        return -errno;
     struct addrinfo wanted = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | (family == AF_INET6 ? AI_V4MAPPED : 0), .ai_family = family,
                               .ai_socktype = SOCK_DGRAM};
     snprintf(service, sizeof service, "%u", port);
     if (getaddrinfo(host, service, &wanted, &found))
         return -EINVAL;
-    memset(destination, 0, sizeof *destination);
     memcpy(&destination->address, found->ai_addr, found->ai_addrlen);
     destination->address_bytes = found->ai_addrlen;
-    destination->way = way;
     freeaddrinfo(found);
+    return 0;
+}
+
+int destination_open(struct destination *destination, int fd, const char *host, uint16_t port, enum send_way way)
+{
+    int family, error = 0;
+    socklen_t family_bytes = sizeof family;
+    struct sockaddr_storage peer;
+    socklen_t peer_bytes = sizeof peer;
+    memset(destination, 0, sizeof *destination);
+    destination->way = way;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &family_bytes) < 0)
+        return -errno;
+    if (host)
+        error = read_address(destination, family, host, port);
+    else if (getpeername(fd, (struct sockaddr *)&peer, &peer_bytes) < 0)
+        error = -errno;
+    if (error)
+        return error;
     destination->fd = fcntl(fd, F_DUPFD_CLOEXEC, fd);
     if (destination->fd < 0)
         return -errno;
@@ -46,6 +59,8 @@ int destination_open(struct destination *destination, int fd, const char *host, 
     setsockopt(destination->fd, SOL_SOCKET, SO_SNDBUF, &queue, sizeof queue);
     return 0;
 }
+
+static void *name(struct destination *destination) { return destination->address_bytes ? &destination->address : NULL; }
 
 void destination_close(struct destination *destination) { close(destination->fd); }
 
@@ -63,7 +78,7 @@ static ssize_t send_segmented(struct destination *destination, const uint8_t *oc
         uint8_t octets[CMSG_SPACE(sizeof(uint16_t))];
     } control;
     struct iovec part = {.iov_base = (void *)octets, .iov_len = bytes};
-    struct msghdr message = {.msg_name = &destination->address, .msg_namelen = destination->address_bytes, .msg_iov = &part,
+    struct msghdr message = {.msg_name = name(destination), .msg_namelen = destination->address_bytes, .msg_iov = &part,
                              .msg_iovlen = 1};
     if (bytes > datagram_bytes) {
         uint16_t segment = (uint16_t)datagram_bytes;
@@ -89,7 +104,7 @@ static int send_batched(struct destination *destination, const uint8_t *octets, 
     for (size_t at = 0; at < bytes && count < DATAGRAMS_PER_SEND_MAX; at += datagram_bytes, count++) {
         parts[count].iov_base = (void *)(octets + at);
         parts[count].iov_len = bytes - at < datagram_bytes ? bytes - at : datagram_bytes;
-        messages[count].msg_hdr = (struct msghdr){.msg_name = &destination->address, .msg_namelen = destination->address_bytes,
+        messages[count].msg_hdr = (struct msghdr){.msg_name = name(destination), .msg_namelen = destination->address_bytes,
                                                   .msg_iov = &parts[count], .msg_iovlen = 1};
     }
     return sendmmsg(destination->fd, messages, count, SEND_FLAGS);
@@ -98,7 +113,7 @@ static int send_batched(struct destination *destination, const uint8_t *octets, 
 static ssize_t send_one(struct destination *destination, const uint8_t *octets, size_t bytes, size_t datagram_bytes)
 {
     return sendto(destination->fd, octets, bytes < datagram_bytes ? bytes : datagram_bytes, SEND_FLAGS,
-                  (struct sockaddr *)&destination->address, destination->address_bytes);
+                  name(destination), destination->address_bytes);
 }
 
 /* Datagrams taken by one system call, or -1 with errno. */

@@ -17,11 +17,12 @@ enum send_way { SEND_SEGMENTED = 0, SEND_BATCHED = 1, SEND_SINGLY = 2 };
 struct destination {
     int fd;
     enum send_way way;
-    socklen_t address_bytes;
+    socklen_t address_bytes; /* 0: the socket is connected */
     struct sockaddr_storage address;
 };
 
-/* Duplicates `fd` and reads a numeric address of its family (IPv4 becomes mapped on an IPv6 socket): 0, or -errno. */
+/* Duplicates `fd` and reads a numeric address of its family (IPv4 becomes mapped on an IPv6 socket); without a host, `fd` must be
+ * connected. 0, or -errno. */
 int destination_open(struct destination *destination, int fd, const char *host, uint16_t port, enum send_way way);
 void destination_close(struct destination *destination);
 

@@ -9,22 +9,26 @@
 
 #include "clock.h"
 
-#define NOBODY (-1)
+/* A place: the rendition that its viewer is sent in the low half, its target in the high half. */
+#define HALF_BITS 16
+#define HALF_MASK 0xffffu
+#define NOBODY 0xffffffffu
+#define SECOND_NS 1000000000ull
 #define GENERATION_SHIFT 16 /* id = generation << 16 | place: an id that was removed never means another viewer */
 #define PLACE_MASK 0xffff
 
 struct fanout {
-    uint32_t renditions_max, viewers_max, latency_bounds;
-    uint64_t latency_bounds_ns[LATENCY_BUCKETS_MAX];
+    uint32_t renditions_max, viewers_max;
+    struct bounds latency, skew;
     int wake_fd, keyframe_fd;
     _Atomic int stopping;
     pthread_mutex_t table_lock; /* who adds and removes; the loop never takes it */
     struct rendition *renditions;
     _Atomic uint32_t rendition_count;
     struct viewer *viewers;
-    /* ORDER: rendition of each place, or NOBODY: only a hint that spares the loop the locks of foreign places; what counts is
-     * viewer->rendition, read under the viewer's lock. */
-    _Atomic int16_t *places;
+    /* ORDER: only a hint that spares the loop the locks of foreign places; what counts is viewer->rendition and viewer->target, read
+     * under the viewer's lock. */
+    _Atomic uint32_t *places;
     _Atomic uint32_t places_used; /* places ever used; the loop looks no further */
     uint32_t first_place;         /* where the next unit begins, so that nobody is always last */
     uint8_t *buffer;
@@ -37,16 +41,15 @@ static void ring_eventfd(int fd)
     (void)written;
 }
 
-struct fanout *fanout_create(uint32_t renditions_max, uint32_t viewers_max, const uint64_t *latency_bounds_ns,
-                             uint32_t latency_bounds)
+struct fanout *fanout_create(uint32_t renditions_max, uint32_t viewers_max, const struct bounds *latency, const struct bounds *skew)
 {
     struct fanout *fanout = calloc(1, sizeof *fanout);
     if (!fanout)
         return NULL;
     fanout->renditions_max = renditions_max;
     fanout->viewers_max = viewers_max;
-    fanout->latency_bounds = latency_bounds;
-    memcpy(fanout->latency_bounds_ns, latency_bounds_ns, latency_bounds * sizeof *latency_bounds_ns);
+    fanout->latency = *latency;
+    fanout->skew = *skew;
     fanout->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     fanout->keyframe_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&fanout->table_lock, NULL);
@@ -142,6 +145,19 @@ static struct viewer *lock_viewer(struct fanout *fanout, int64_t id)
     return NULL;
 }
 
+static void show_place(struct fanout *fanout, const struct viewer *viewer)
+{
+    uint32_t place = (uint32_t)(viewer - fanout->viewers);
+    atomic_store_explicit(&fanout->places[place], (uint16_t)viewer->rendition | (uint32_t)(uint16_t)viewer->target << HALF_BITS,
+                          memory_order_release);
+}
+
+static void uncount_viewer(struct fanout *fanout, int rendition)
+{
+    if (rendition != NO_RENDITION)
+        atomic_fetch_sub_explicit(&fanout->renditions[rendition].counters[VIEWERS], 1, memory_order_relaxed);
+}
+
 static int64_t open_place(struct fanout *fanout, uint32_t place, int rendition, const struct viewer_settings *settings)
 {
     struct viewer *viewer = &fanout->viewers[place];
@@ -151,7 +167,7 @@ static int64_t open_place(struct fanout *fanout, uint32_t place, int rendition, 
         viewer->generation++;
         id = (int64_t)viewer->generation << GENERATION_SHIFT | place;
         count(&fanout->renditions[rendition], VIEWERS, 1);
-        atomic_store_explicit(&fanout->places[place], (int16_t)rendition, memory_order_release);
+        show_place(fanout, viewer);
     }
     pthread_mutex_unlock(&viewer->lock);
     return id;
@@ -183,10 +199,11 @@ int fanout_remove_viewer(struct fanout *fanout, int64_t id)
     pthread_mutex_lock(&fanout->table_lock);
     struct viewer *viewer = lock_viewer(fanout, id);
     if (viewer) {
-        atomic_fetch_sub_explicit(&fanout->renditions[viewer->rendition].counters[VIEWERS], 1, memory_order_relaxed);
-        atomic_store_explicit(&fanout->places[id & PLACE_MASK], NOBODY, memory_order_relaxed);
+        uncount_viewer(fanout, viewer->rendition);
+        uncount_viewer(fanout, viewer->target);
         viewer->generation++;
         viewer_close(viewer);
+        show_place(fanout, viewer);
         pthread_mutex_unlock(&viewer->lock);
     }
     pthread_mutex_unlock(&fanout->table_lock);
@@ -201,6 +218,59 @@ int fanout_redirect_viewer(struct fanout *fanout, int64_t id, const struct desti
     destination_close(&viewer->destination);
     viewer->destination = *destination;
     pthread_mutex_unlock(&viewer->lock);
+    return 0;
+}
+
+/* The rendition whose keyframe the viewer now wants, or NULL. */
+static struct rendition *aim(struct fanout *fanout, struct viewer *viewer, int rendition, int pause)
+{
+    uncount_viewer(fanout, viewer->target);
+    viewer->target = NO_RENDITION;
+    if (rendition == viewer->rendition) {
+        int missed_units = viewer->held;
+        viewer->held = 0;
+        return missed_units ? &fanout->renditions[rendition] : NULL;
+    }
+    viewer->target = (int16_t)rendition;
+    count(&fanout->renditions[rendition], VIEWERS, 1);
+    if (pause) {
+        viewer->held = 1;
+        viewer->stats.waiting_keyframe = 1;
+    }
+    return &fanout->renditions[rendition];
+}
+
+int fanout_move_viewer(struct fanout *fanout, int64_t id, int rendition, int pause)
+{
+    struct rendition *wanted = NULL, *target = fanout_rendition(fanout, rendition);
+    struct viewer *viewer = lock_viewer(fanout, id);
+    if (!viewer)
+        return FANOUT_UNKNOWN;
+    int refusal = 0;
+    const struct rendition *present = &fanout->renditions[viewer->rendition];
+    if (!target)
+        refusal = FANOUT_NO_RENDITION;
+    else if (target->ssrc != present->ssrc || target->packetiser.codec != present->packetiser.codec)
+        refusal = FANOUT_DIFFERENT;
+    else
+        wanted = aim(fanout, viewer, rendition, pause);
+    show_place(fanout, viewer);
+    pthread_mutex_unlock(&viewer->lock);
+    if (wanted)
+        want_keyframe(fanout, wanted);
+    return refusal;
+}
+
+int fanout_skip_viewer(struct fanout *fanout, int64_t id)
+{
+    struct viewer *viewer = lock_viewer(fanout, id);
+    if (!viewer)
+        return FANOUT_UNKNOWN;
+    struct rendition *rendition = &fanout->renditions[viewer->held ? viewer->target : viewer->rendition];
+    count(rendition, SKIPS, !viewer->stats.waiting_keyframe);
+    viewer_skip(viewer);
+    pthread_mutex_unlock(&viewer->lock);
+    want_keyframe(fanout, rendition);
     return 0;
 }
 
@@ -225,9 +295,14 @@ int fanout_nack(struct fanout *fanout, int64_t id, const uint16_t *sequences, ui
             return FANOUT_UNKNOWN;
         struct rendition *rendition = &fanout->renditions[viewer->rendition];
         struct packet packet;
+        struct span span;
         uint64_t index;
-        int sent = viewer_allows_resend(viewer, sequences[i], now_ns, &index) && rendition_copy_packet(rendition, index, &packet) &&
-                   viewer_resend(viewer, &packet);
+        int sent = 0;
+        if (numbering_allows_resend(&viewer->numbering, sequences[i], now_ns, &index, &span)) {
+            rendition = &fanout->renditions[span.rendition];
+            sent = rendition_copy_packet(rendition, index + span.offset, &packet) && viewer_resend(viewer, &packet, index, &span);
+        }
+        viewer->stats.resends_refused += !sent;
         pthread_mutex_unlock(&viewer->lock);
         count(rendition, sent ? RESENDS : RESENDS_REFUSED, 1);
         found += sent;
@@ -235,85 +310,111 @@ int fanout_nack(struct fanout *fanout, int64_t id, const uint16_t *sequences, ui
     return found;
 }
 
-static void observe_latency(struct fanout *fanout, struct rendition *rendition, uint64_t capture_tai_ns)
+/* A keyframe of the viewer's target came. Moves the viewer, unless it has seen newer pictures: then it is held until the next. */
+static int move(struct fanout *fanout, struct viewer *viewer, const struct unit *keyframe, struct send_tally *tally)
 {
-    uint64_t now_tai_ns = clock_tai_ns();
-    uint64_t latency_ns = now_tai_ns > capture_tai_ns ? now_tai_ns - capture_tai_ns : 0;
-    uint32_t bucket = 0;
-    while (bucket < fanout->latency_bounds && latency_ns > fanout->latency_bounds_ns[bucket])
-        bucket++;
-    atomic_fetch_add_explicit(&rendition->latency_buckets[bucket], 1, memory_order_relaxed);
-    count(rendition, LATENCY_SUM_NS, latency_ns);
+    struct rendition *present = &fanout->renditions[viewer->rendition];
+    /* What is under way must be whole before another picture begins. */
+    struct pass rest = {.unit = &present->unit, .first = present->passed, .end = present->unit.packets};
+    if (rendition_under_way(present) && rest.first && !viewer->held && !viewer->stats.waiting_keyframe)
+        viewer_send(viewer, rest, fanout->buffer, tally);
+    if (!viewer_can_move_to(viewer, keyframe->rtp_timestamp)) {
+        viewer->held = 1;
+        viewer->stats.waiting_keyframe = 1;
+        return 0;
+    }
+    uncount_viewer(fanout, viewer->rendition);
+    viewer_move(viewer, keyframe);
+    show_place(fanout, viewer);
+    return 1;
 }
 
-static void count_tally(struct rendition *rendition, const struct send_tally *tally)
+static enum viewer_outcome visit(struct fanout *fanout, int number, struct viewer *viewer, struct pass pass, struct send_tally *tally)
 {
-    count(rendition, PACKETS, tally->packets);
-    count(rendition, OCTETS, tally->octets);
-    count(rendition, SEND_CALLS, tally->calls);
-    count(rendition, SEND_ERRORS, tally->errors);
-    count(rendition, EAGAINS, tally->full);
-    count(rendition, GSO_FALLBACKS, tally->fallbacks);
-    count(rendition, SKIPS, tally->skips);
-    count(rendition, ENCRYPT_NS, tally->encrypt_ns);
-    count(rendition, SEND_NS, tally->send_ns);
+    if (!(viewer->generation & 1))
+        return VIEWER_HELD; /* it left just now */
+    if (viewer->rendition != number) {
+        if (viewer->target != number)
+            return VIEWER_HELD; /* it moved just now */
+        if (!pass.unit->keyframe || pass.end == 0 || pass.first)
+            return VIEWER_WAITING;
+        if (!move(fanout, viewer, pass.unit, tally))
+            return VIEWER_SKIPPED;
+    }
+    return viewer_send(viewer, pass, fanout->buffer, tally);
 }
 
-static void count_skew(struct rendition *rendition, uint64_t skew_ns)
+/* One pass of a unit to every viewer of the rendition, or that moves there. */
+static void send_to_viewers(struct fanout *fanout, int number, struct rendition *rendition, struct pass pass)
 {
-    count(rendition, SKEW_SUM_NS, skew_ns);
-    if (skew_ns > counted(rendition, SKEW_MAX_NS)) /* only this thread writes it */
-        atomic_store_explicit(&rendition->counters[SKEW_MAX_NS], skew_ns, memory_order_relaxed);
-}
-
-/* One unit to every viewer of the rendition. */
-static void send_to_viewers(struct fanout *fanout, int number, struct rendition *rendition, const struct unit *unit)
-{
-    struct send_tally tally = {0};
-    uint32_t outcomes[VIEWER_WAITING + 1] = {0};
+    struct send_tally tally = {.now_ns = clock_ns(CLOCK_MONOTONIC)};
+    uint32_t outcomes[VIEWER_OUTCOMES] = {0};
     uint64_t first_ns = 0;
     uint32_t used = atomic_load_explicit(&fanout->places_used, memory_order_acquire);
-    uint32_t place = used ? fanout->first_place++ % used : 0;
+    uint32_t place = used ? rendition->first_place % used : 0;
     for (uint32_t i = 0; i < used; i++, place = place + 1 == used ? 0 : place + 1) {
-        if (atomic_load_explicit(&fanout->places[place], memory_order_acquire) != number)
+        uint32_t halves = atomic_load_explicit(&fanout->places[place], memory_order_acquire);
+        if ((halves & HALF_MASK) != (uint32_t)number && halves >> HALF_BITS != (uint32_t)number)
             continue;
         struct viewer *viewer = &fanout->viewers[place];
         pthread_mutex_lock(&viewer->lock);
-        if (viewer->generation & 1 && viewer->rendition == number)
-            outcomes[viewer_send_unit(viewer, unit, fanout->buffer, &tally)]++;
+        outcomes[visit(fanout, number, viewer, pass, &tally)]++;
         pthread_mutex_unlock(&viewer->lock);
         if (outcomes[VIEWER_SENT] == 1 && !first_ns)
-            first_ns = clock_ns(CLOCK_MONOTONIC);
+            first_ns = tally.now_ns;
     }
-    count_tally(rendition, &tally);
-    if (outcomes[VIEWER_SENT]) {
-        count_skew(rendition, clock_ns(CLOCK_MONOTONIC) - first_ns);
-        observe_latency(fanout, rendition, unit->capture_tai_ns);
-    }
-    rendition->units_waited = outcomes[VIEWER_WAITING] ? rendition->units_waited + 1 : 0;
+    rendition_count_pass(rendition, &tally);
+    if (outcomes[VIEWER_SENT] && !rendition_under_way(rendition))
+        rendition_count_unit(rendition, &fanout->latency, &fanout->skew, tally.now_ns - first_ns);
+    if (pass.first == 0)
+        rendition->units_waited = outcomes[VIEWER_WAITING] ? rendition->units_waited + 1 : 0;
     if (outcomes[VIEWER_SKIPPED] || rendition->units_waited >= KEYFRAME_REPEAT_UNITS) {
         rendition->units_waited = 0;
         want_keyframe(fanout, rendition);
     }
 }
 
-/* One unit of the rendition, so that a rendition with many waiting cannot hold up the others. */
+/* One pass of the rendition at most, so that a large unit or many waiting ones cannot hold up the others. A pass waits until it is due,
+ * but not when the next unit has come. */
 static void serve(struct fanout *fanout, int number, struct rendition *rendition)
 {
-    struct unit unit;
-    rendition->pending = rendition_take_unit(rendition, &unit);
-    if (rendition->pending)
-        send_to_viewers(fanout, number, rendition, &unit);
+    uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+    if (rendition_under_way(rendition)) {
+        if (now_ns < rendition->pass_due_ns && !rendition->pending)
+            return;
+    } else {
+        rendition->pending = rendition->pending && rendition_take_unit(rendition);
+        if (!rendition->pending)
+            return;
+        rendition->first_place = fanout->first_place++;
+    }
+    send_to_viewers(fanout, number, rendition, rendition_next_pass(rendition, now_ns));
 }
 
-/* Sleeps until a doorbell or the wake eventfd rings (not at all if units are pending); notes which. 0 or -errno. */
-static int wait_for_units(struct fanout *fanout, uint32_t renditions, int timeout_ms)
+/* How long nothing has to be done unless a doorbell rings: NULL for ever. */
+static const struct timespec *time_to_wait(struct fanout *fanout, uint32_t renditions, struct timespec *wait)
+{
+    uint64_t now_ns = clock_ns(CLOCK_MONOTONIC), wait_ns = UINT64_MAX;
+    for (uint32_t i = 0; i < renditions; i++) {
+        const struct rendition *rendition = &fanout->renditions[i];
+        uint64_t due_ns = rendition->pending ? now_ns : rendition_under_way(rendition) ? rendition->pass_due_ns : UINT64_MAX;
+        uint64_t left_ns = due_ns > now_ns ? due_ns - now_ns : 0;
+        if (due_ns != UINT64_MAX && left_ns < wait_ns)
+            wait_ns = left_ns;
+    }
+    *wait = (struct timespec){.tv_sec = (time_t)(wait_ns / SECOND_NS), .tv_nsec = (long)(wait_ns % SECOND_NS)};
+    return wait_ns == UINT64_MAX ? NULL : wait;
+}
+
+/* Sleeps until a doorbell or the wake eventfd rings or something is due; notes which rang. 0 or -errno. */
+static int wait_for_units(struct fanout *fanout, uint32_t renditions)
 {
     struct pollfd polled[FANOUT_RENDITIONS_MAX + 1];
+    struct timespec wait;
     for (uint32_t i = 0; i < renditions; i++)
         polled[i] = (struct pollfd){.fd = fanout->renditions[i].doorbell, .events = POLLIN};
     polled[renditions] = (struct pollfd){.fd = fanout->wake_fd, .events = POLLIN};
-    if (poll(polled, renditions + 1, timeout_ms) < 0)
+    if (ppoll(polled, renditions + 1, time_to_wait(fanout, renditions, &wait), NULL) < 0)
         return errno == EINTR ? 0 : -errno;
     for (uint32_t i = 0; i <= renditions; i++) {
         uint64_t rings;
@@ -330,15 +431,11 @@ int fanout_run(struct fanout *fanout)
 {
     while (!atomic_load_explicit(&fanout->stopping, memory_order_acquire)) {
         uint32_t renditions = atomic_load_explicit(&fanout->rendition_count, memory_order_acquire);
-        int pending = 0;
-        for (uint32_t i = 0; i < renditions; i++)
-            pending |= fanout->renditions[i].pending;
-        int error = wait_for_units(fanout, renditions, pending ? 0 : -1);
+        int error = wait_for_units(fanout, renditions);
         if (error)
             return error;
         for (uint32_t i = 0; i < renditions; i++)
-            if (fanout->renditions[i].pending)
-                serve(fanout, (int)i, &fanout->renditions[i]);
+            serve(fanout, (int)i, &fanout->renditions[i]);
     }
     return 0;
 }

@@ -6,8 +6,7 @@
 #define FU_HEADER_BYTES 2u
 #define STAP_A 24u
 #define STAP_LENGTH_BYTES 2u
-#define VP8_DESCRIPTOR_BYTES 4u
-#define PICTURE_ID_MASK 0x7fffu
+#define VP8_DESCRIPTOR_BYTES 1u
 
 struct nal {
     const uint8_t *octets;
@@ -15,21 +14,21 @@ struct nal {
 };
 
 struct output {
-    const struct packet_ring *ring;
+    const struct history *history;
     uint64_t first_index;
     uint32_t count;
     uint32_t rtp_timestamp;
     size_t payload_bytes_max;
 };
 
-/* The next packet's slot, or NULL if the unit has too many. Safety: a unit has at most UNIT_PACKETS_MAX packets and the ring at
- * least as many slots, so a unit never overwrites its own beginning. */
+/* The next packet's place, or NULL if the unit has too many. Safety: a unit has at most UNIT_PACKETS_MAX packets and the history at
+ * least as many places, so a unit never overwrites its own beginning. */
 static struct packet *next_packet(struct output *output, size_t payload_bytes)
 {
     if (output->count == UNIT_PACKETS_MAX)
         return NULL;
     uint64_t index = output->first_index + output->count++;
-    struct packet *packet = packet_at(output->ring, index);
+    struct packet *packet = packet_at(output->history, index);
     packet->index = index;
     packet->rtp_timestamp = output->rtp_timestamp;
     packet->payload_bytes = (uint16_t)payload_bytes;
@@ -160,8 +159,9 @@ static int packetise_h264(struct output *output, const uint8_t *unit, size_t uni
     return refusal ? refusal : write_aggregate(output, pending, pending_count, pending_bytes);
 }
 
-/* RFC 7741 4.2: the whole frame is one partition; X, I and a 15-bit picture id, S on the first packet. */
-static int packetise_vp8(struct output *output, uint16_t picture_id, const uint8_t *frame, size_t left)
+/* RFC 7741 4.2: the whole frame is one partition; the descriptor is the required octet, with S on the first packet. A picture id
+ * would have to be rewritten for each viewer that moves between renditions; sequence number and marker delimit the frame as well. */
+static int packetise_vp8(struct output *output, const uint8_t *frame, size_t left)
 {
     size_t part = left ? equal_part(left, output->payload_bytes_max - VP8_DESCRIPTOR_BYTES) : 0;
     uint8_t start = 0x10;
@@ -170,10 +170,7 @@ static int packetise_vp8(struct output *output, uint16_t picture_id, const uint8
         struct packet *packet = next_packet(output, VP8_DESCRIPTOR_BYTES + bytes);
         if (!packet)
             return PACKETISE_TOO_LARGE;
-        packet->payload[0] = 0x80 | start;
-        packet->payload[1] = 0x80;
-        packet->payload[2] = 0x80 | (uint8_t)(picture_id >> 8);
-        packet->payload[3] = (uint8_t)picture_id;
+        packet->payload[0] = start;
         memcpy(packet->payload + VP8_DESCRIPTOR_BYTES, frame, bytes);
         frame += bytes;
         left -= bytes;
@@ -182,19 +179,18 @@ static int packetise_vp8(struct output *output, uint16_t picture_id, const uint8
     return 0;
 }
 
-int packetise(struct packetiser *packetiser, const uint8_t *unit, size_t unit_bytes, uint32_t rtp_timestamp,
-              const struct packet_ring *ring, uint64_t first_index)
+int packetise(const struct packetiser *packetiser, const uint8_t *unit, size_t unit_bytes, uint32_t rtp_timestamp,
+              const struct history *history, uint64_t first_index)
 {
-    struct output output = {.ring = ring, .first_index = first_index, .rtp_timestamp = rtp_timestamp,
+    struct output output = {.history = history, .first_index = first_index, .rtp_timestamp = rtp_timestamp,
                             .payload_bytes_max = packetiser->payload_bytes_max};
     int refusal = packetiser->codec == CODEC_VP8
-                      ? packetise_vp8(&output, packetiser->picture_id, unit, unit_bytes)
+                      ? packetise_vp8(&output, unit, unit_bytes)
                       : packetise_h264(&output, unit, unit_bytes);
     if (refusal)
         return refusal;
     if (output.count == 0)
         return PACKETISE_EMPTY;
-    packet_at(ring, first_index + output.count - 1)->marker = 1;
-    packetiser->picture_id = (packetiser->picture_id + 1) & PICTURE_ID_MASK;
+    packet_at(history, first_index + output.count - 1)->marker = 1;
     return (int)output.count;
 }

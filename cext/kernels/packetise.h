@@ -15,8 +15,8 @@
 
 #define RTP_HEADER_BYTES 12u
 #define RTP_MID_BYTES_MAX 16u /* RFC 8285 4.2: a one-byte element carries 1 to 16 octets */
-/* 0xBEDE and length, playout-delay (1 + 3), mid (1 + 16), padded to a multiple of four. */
-#define RTP_EXTENSION_BYTES_MAX 28u
+/* 0xBEDE and length, abs-send-time (1 + 3), playout-delay (1 + 3), mid (1 + 16), padded to a multiple of four. */
+#define RTP_EXTENSION_BYTES_MAX 32u
 #define SRTP_TAG_BYTES_MAX 16u
 /* An SRTP packet without the UDP header. 1200 passes IPv6's minimum MTU of 1280 with a tunnel's header to spare. */
 #define PACKET_BYTES_MAX 1200u
@@ -38,20 +38,19 @@ struct packet {
 };
 
 /* Packets by index, newest `mask + 1` of them. */
-struct packet_ring {
+struct history {
     struct packet *packets;
     uint64_t mask; /* a power of two minus one, >= UNIT_PACKETS_MAX - 1 */
 };
 
-static inline struct packet *packet_at(const struct packet_ring *ring, uint64_t index)
+static inline struct packet *packet_at(const struct history *history, uint64_t index)
 {
-    return &ring->packets[index & ring->mask];
+    return &history->packets[index & history->mask];
 }
 
 struct packetiser {
     enum codec codec;
     size_t payload_bytes_max; /* PAYLOAD_BYTES_MIN .. PAYLOAD_BYTES_MAX */
-    uint16_t picture_id;      /* VP8: of the next frame; 15 bits */
 };
 
 enum packetise_refusal {
@@ -60,9 +59,9 @@ enum packetise_refusal {
     PACKETISE_TOO_LARGE = -3, /* more than UNIT_PACKETS_MAX packets or UNIT_NALS_MAX NAL units */
 };
 
-/* Writes the packets of one access unit to ring slots first_index, first_index + 1, ...; the last one has the marker.
- * Returns their number, or a packetise_refusal (slots may have been overwritten, nothing counts as sent). */
-int packetise(struct packetiser *packetiser, const uint8_t *unit, size_t unit_bytes, uint32_t rtp_timestamp,
-              const struct packet_ring *ring, uint64_t first_index);
+/* Writes the packets of one access unit to places first_index, first_index + 1, ...; the last one has the marker.
+ * Returns their number, or a packetise_refusal (places may have been overwritten, nothing counts as sent). */
+int packetise(const struct packetiser *packetiser, const uint8_t *unit, size_t unit_bytes, uint32_t rtp_timestamp,
+              const struct history *history, uint64_t first_index);
 
 #endif

@@ -23,19 +23,24 @@ static void put_u32(uint8_t *at, uint32_t value)
     put_u16(at + 2, value);
 }
 
-/* The header that all of the viewer's packets share (RFC 3550 5.1, RFC 8285 4.2). Safety: playout-delay takes 4 octets and mid at
- * most 17, padded 24, behind 4 octets of their own: RTP_EXTENSION_BYTES_MAX. */
-static uint32_t build_header(uint8_t *header, uint32_t ssrc, const struct viewer_settings *settings)
+/* The header that all of the viewer's packets share (RFC 3550 5.1, RFC 8285 4.2). Safety: abs-send-time and playout-delay take 4 octets
+ * each and mid at most 17, padded 28, behind 4 octets of their own: RTP_EXTENSION_BYTES_MAX. */
+static void build_header(struct viewer *viewer, uint32_t ssrc, const struct viewer_settings *settings)
 {
-    uint8_t *elements = header + RTP_HEADER_BYTES + 4;
+    uint8_t *header = viewer->header, *elements = header + RTP_HEADER_BYTES + 4;
     size_t bytes = 0;
-    memset(header, 0, RTP_HEADER_BYTES + RTP_EXTENSION_BYTES_MAX);
-    if (settings->playout_delay_id) {
-        elements[0] = (uint8_t)(settings->playout_delay_id << 4 | 2);
-        elements[1] = (uint8_t)(settings->playout_delay_min >> 4);
-        elements[2] = (uint8_t)(settings->playout_delay_min << 4 | settings->playout_delay_max >> 8);
-        elements[3] = (uint8_t)settings->playout_delay_max;
+    memset(header, 0, sizeof viewer->header);
+    viewer->send_time_at = settings->abs_send_time_id ? RTP_HEADER_BYTES + 4 + 1 : 0;
+    if (settings->abs_send_time_id) {
+        elements[0] = (uint8_t)(settings->abs_send_time_id << 4 | 2);
         bytes = 4;
+    }
+    if (settings->playout_delay_id) {
+        elements[bytes] = (uint8_t)(settings->playout_delay_id << 4 | 2);
+        elements[bytes + 1] = (uint8_t)(settings->playout_delay_min >> 4);
+        elements[bytes + 2] = (uint8_t)(settings->playout_delay_min << 4 | settings->playout_delay_max >> 8);
+        elements[bytes + 3] = (uint8_t)settings->playout_delay_max;
+        bytes += 4;
     }
     if (settings->mid_id) {
         elements[bytes] = (uint8_t)(settings->mid_id << 4 | (settings->mid_bytes - 1));
@@ -45,12 +50,12 @@ static uint32_t build_header(uint8_t *header, uint32_t ssrc, const struct viewer
     header[0] = RTP_VERSION_BITS | (bytes ? RTP_EXTENSION_BIT : 0);
     header[1] = settings->payload_type;
     put_u32(header + 8, ssrc);
-    if (!bytes)
-        return RTP_HEADER_BYTES;
     size_t words = (bytes + 3) / 4;
-    put_u16(header + RTP_HEADER_BYTES, 0xbede);
-    put_u16(header + RTP_HEADER_BYTES + 2, (uint32_t)words);
-    return (uint32_t)(RTP_HEADER_BYTES + 4 + 4 * words);
+    if (bytes) {
+        put_u16(header + RTP_HEADER_BYTES, 0xbede);
+        put_u16(header + RTP_HEADER_BYTES + 2, (uint32_t)words);
+    }
+    viewer->header_bytes = (uint8_t)(RTP_HEADER_BYTES + (bytes ? 4 + 4 * words : 0));
 }
 
 int viewer_open(struct viewer *viewer, int rendition, uint32_t ssrc, const struct viewer_settings *settings)
@@ -58,18 +63,18 @@ int viewer_open(struct viewer *viewer, int rendition, uint32_t ssrc, const struc
     uint16_t start;
     if (getrandom(&start, sizeof start, 0) != sizeof start || srtp_open(&viewer->srtp, settings->profile, settings->key, settings->salt))
         return -1;
-    viewer->rendition = rendition;
+    viewer->rendition = (int16_t)rendition;
+    viewer->target = NO_RENDITION;
+    viewer->held = 0;
+    viewer->lift = viewer->next_lift = 0;
     viewer->destination = settings->destination;
-    viewer->header_bytes = build_header(viewer->header, ssrc, settings);
+    build_header(viewer, ssrc, settings);
     /* RFC 3711 3.3.1: a start in the lower half keeps a receiver that loses the first packets from guessing a wrong ROC. */
-    viewer->next_index = start & SEQUENCE_START_MASK;
-    viewer->answerable_from = viewer->next_index;
-    viewer->offset = 0;
-    viewer->resend_second = viewer->resends_in_second = 0;
-    memset(viewer->resends, 0, sizeof viewer->resends);
+    numbering_open(&viewer->numbering, start & SEQUENCE_START_MASK);
     memset(&viewer->stats, 0, sizeof viewer->stats);
-    viewer->stats.first_sequence = (uint16_t)viewer->next_index;
-    viewer->stats.last_sequence = (uint16_t)(viewer->next_index - 1);
+    viewer->stats.rendition = viewer->rendition;
+    viewer->stats.first_sequence = (uint16_t)viewer->numbering.next_index;
+    viewer->stats.last_sequence = (uint16_t)(viewer->numbering.next_index - 1);
     viewer->stats.waiting_keyframe = 1;
     return 0;
 }
@@ -78,30 +83,45 @@ void viewer_close(struct viewer *viewer)
 {
     destination_close(&viewer->destination);
     srtp_close(&viewer->srtp);
-    viewer->rendition = -1;
+    viewer->rendition = viewer->target = NO_RENDITION;
 }
 
-static size_t protect(struct viewer *viewer, const struct packet *packet, uint64_t index, uint8_t *target)
+static size_t protect(struct viewer *viewer, const struct packet *packet, uint64_t index, uint32_t lift, uint8_t *target)
 {
     memcpy(target, viewer->header, viewer->header_bytes);
     target[1] |= (uint8_t)(packet->marker << 7);
     put_u16(target + 2, (uint32_t)index & 0xffff);
-    put_u32(target + 4, packet->rtp_timestamp);
+    put_u32(target + 4, packet->rtp_timestamp + lift);
     return srtp_protect_packet(&viewer->srtp, index, target, viewer->header_bytes, packet->payload, packet->payload_bytes);
 }
 
-/* Packets from `first` on that can leave in one send: equal sizes, then at most one shorter, within the limits of a send. */
-static uint32_t run_length(const struct unit *unit, uint32_t first, size_t overhead_bytes)
+/* abs-send-time: 6.18 seconds of a clock whose zero does not matter. Receivers look at differences, so that a clock which never jumps
+ * is better than the wall's. */
+static uint32_t send_time(uint64_t monotonic_ns)
 {
-    size_t bytes = packet_at(unit->history, unit->first_index + first)->payload_bytes;
+    return (uint32_t)((monotonic_ns % (64 * SECOND_NS) << 18) / SECOND_NS);
+}
+
+static void write_send_time(struct viewer *viewer, uint32_t time)
+{
+    if (!viewer->send_time_at)
+        return;
+    viewer->header[viewer->send_time_at] = (uint8_t)(time >> 16);
+    put_u16(viewer->header + viewer->send_time_at + 1, time & 0xffff);
+}
+
+/* Packets from `first` on that can leave in one send: equal sizes, then at most one shorter, within the limits of a send. */
+static uint32_t run_length(struct pass pass, uint32_t first, size_t overhead_bytes)
+{
+    size_t bytes = packet_at(pass.unit->history, pass.unit->first_index + first)->payload_bytes;
     size_t most = OCTETS_PER_SEND_MAX / (bytes + overhead_bytes);
     if (most > DATAGRAMS_PER_SEND_MAX)
         most = DATAGRAMS_PER_SEND_MAX;
-    if (most > unit->packets - first)
-        most = unit->packets - first;
+    if (most > pass.end - first)
+        most = pass.end - first;
     uint32_t length = 1;
     while (length < most) {
-        size_t next = packet_at(unit->history, unit->first_index + first + length)->payload_bytes;
+        size_t next = packet_at(pass.unit->history, pass.unit->first_index + first + length)->payload_bytes;
         if (next > bytes)
             break;
         length++;
@@ -115,12 +135,11 @@ static uint32_t run_length(const struct unit *unit, uint32_t first, size_t overh
 static uint32_t send_run(struct viewer *viewer, const struct unit *unit, uint32_t first, uint32_t length, uint8_t *buffer,
                          struct send_tally *tally, int *error)
 {
-    uint64_t started_ns = clock_ns(CLOCK_MONOTONIC);
     size_t bytes = 0, first_bytes = 0, payload_bytes = 0;
     for (uint32_t i = 0; i < length; i++) {
         const struct packet *packet = packet_at(unit->history, unit->first_index + first + i);
         /* Safety: a packet has at most PACKET_BYTES_MAX octets and a run at most DATAGRAMS_PER_SEND_MAX: SEND_BUFFER_BYTES. */
-        size_t packet_bytes = protect(viewer, packet, viewer->next_index + i, buffer + bytes);
+        size_t packet_bytes = protect(viewer, packet, viewer->numbering.next_index + i, viewer->lift, buffer + bytes);
         if (packet_bytes == 0) {
             *error = EIO; /* nothing of the run was sent */
             return length;
@@ -131,8 +150,10 @@ static uint32_t send_run(struct viewer *viewer, const struct unit *unit, uint32_
     }
     uint64_t encrypted_ns = clock_ns(CLOCK_MONOTONIC);
     struct send_result result = datagrams_send(&viewer->destination, buffer, bytes, first_bytes);
-    tally->encrypt_ns += encrypted_ns - started_ns;
-    tally->send_ns += clock_ns(CLOCK_MONOTONIC) - encrypted_ns;
+    uint64_t sent_ns = clock_ns(CLOCK_MONOTONIC);
+    tally->encrypt_ns += encrypted_ns - tally->now_ns;
+    tally->send_ns += sent_ns - encrypted_ns;
+    tally->now_ns = sent_ns;
     tally->calls += result.calls;
     tally->fallbacks += result.fallbacks;
     tally->packets += result.datagrams;
@@ -149,32 +170,57 @@ static uint32_t send_run(struct viewer *viewer, const struct unit *unit, uint32_
     return result.error == EAGAIN ? result.datagrams : length;
 }
 
+void viewer_skip(struct viewer *viewer)
+{
+    viewer->stats.skips += !viewer->stats.waiting_keyframe;
+    viewer->stats.waiting_keyframe = 1;
+}
+
 static enum viewer_outcome skip_to_keyframe(struct viewer *viewer, struct send_tally *tally)
 {
-    viewer->stats.waiting_keyframe = 1;
-    viewer->stats.skips++;
+    viewer_skip(viewer);
     tally->skips++;
     return VIEWER_SKIPPED;
 }
 
-enum viewer_outcome viewer_send_unit(struct viewer *viewer, const struct unit *unit, uint8_t *buffer, struct send_tally *tally)
+static void begin_unit(struct viewer *viewer, const struct unit *unit)
 {
+    viewer->lift = viewer->next_lift;
+    viewer->next_lift = 0;
+    viewer->stats.waiting_keyframe = 0;
+    viewer->stats.last_rtp_timestamp = unit->rtp_timestamp + viewer->lift;
+    viewer->stats.last_capture_tai_ns = unit->capture_tai_ns;
+}
+
+/* The pass has a span of its own, because it has a send time of its own. */
+static void begin_span(struct viewer *viewer, struct pass pass, uint64_t now_ns)
+{
+    struct span span = {.offset = pass.unit->first_index + pass.first - viewer->numbering.next_index, .lift = viewer->lift,
+                        .send_time = viewer->send_time_at ? send_time(now_ns) : 0, .rendition = viewer->rendition};
+    numbering_begin(&viewer->numbering, span);
+    write_send_time(viewer, span.send_time);
+}
+
+enum viewer_outcome viewer_send(struct viewer *viewer, struct pass pass, uint8_t *buffer, struct send_tally *tally)
+{
+    const struct unit *unit = pass.unit;
     struct viewer_stats *stats = &viewer->stats;
-    if (stats->waiting_keyframe && (unit->packets == 0 || !unit->keyframe))
+    if (viewer->held)
+        return VIEWER_HELD;
+    /* A later pass never has to begin a unit: whoever does not wait was sent the first pass. */
+    if (stats->waiting_keyframe && (unit->packets == 0 || !unit->keyframe || pass.first))
         return VIEWER_WAITING;
     if (unit->packets == 0)
         return skip_to_keyframe(viewer, tally);
-    if (stats->waiting_keyframe) {
-        stats->waiting_keyframe = 0;
-        viewer->offset = unit->first_index - viewer->next_index;
-        viewer->answerable_from = viewer->next_index;
-    }
+    if (pass.first == 0)
+        begin_unit(viewer, unit);
+    begin_span(viewer, pass, tally->now_ns);
     size_t overhead_bytes = viewer->header_bytes + viewer->srtp.tag_bytes;
-    for (uint32_t sent = 0; sent < unit->packets;) {
-        uint32_t length = run_length(unit, sent, overhead_bytes);
+    for (uint32_t sent = pass.first; sent < pass.end;) {
+        uint32_t length = run_length(pass, sent, overhead_bytes);
         int error = 0;
-        viewer->next_index += send_run(viewer, unit, sent, length, buffer, tally, &error);
-        stats->last_sequence = (uint16_t)(viewer->next_index - 1);
+        viewer->numbering.next_index += send_run(viewer, unit, sent, length, buffer, tally, &error);
+        stats->last_sequence = (uint16_t)(viewer->numbering.next_index - 1);
         sent += length;
         if (error == EAGAIN || error == ENOBUFS) {
             tally->full++;
@@ -185,49 +231,31 @@ enum viewer_outcome viewer_send_unit(struct viewer *viewer, const struct unit *u
             stats->send_errors++;
         }
     }
-    stats->last_rtp_timestamp = unit->rtp_timestamp;
-    stats->last_capture_tai_ns = unit->capture_tai_ns;
     stats->send_way = (uint8_t)viewer->destination.way;
     return VIEWER_SENT;
 }
 
-/* One of the viewer's tokens for this second and this packet. */
-static int take_resend_token(struct viewer *viewer, uint64_t index, uint64_t now_monotonic_ns)
+int viewer_can_move_to(const struct viewer *viewer, uint32_t rtp_timestamp)
 {
-    if (viewer->resend_second != now_monotonic_ns / SECOND_NS) {
-        viewer->resend_second = now_monotonic_ns / SECOND_NS;
-        viewer->resends_in_second = 0;
-    }
-    struct resend_place *place = &viewer->resends[index & (RESEND_PLACES - 1)];
-    if (place->index != (uint32_t)index) {
-        place->index = (uint32_t)index;
-        place->count = 0;
-    }
-    if (viewer->resends_in_second >= RESENDS_PER_SECOND_MAX || place->count >= RESENDS_PER_PACKET_MAX)
-        return 0;
-    viewer->resends_in_second++;
-    place->count++;
-    return 1;
+    int32_t ahead = (int32_t)(rtp_timestamp - viewer->stats.last_rtp_timestamp);
+    return viewer->stats.packets == 0 || ahead >= 0 || ahead < -OLDER_TICKS_MAX;
 }
 
-int viewer_allows_resend(struct viewer *viewer, uint16_t sequence, uint64_t now_monotonic_ns, uint64_t *shared_index)
+void viewer_move(struct viewer *viewer, const struct unit *keyframe)
 {
-    /* The newest index below next_index with this sequence number. */
-    uint16_t behind = (uint16_t)((uint16_t)viewer->next_index - sequence);
-    uint64_t distance = behind ? behind : 0x10000u;
-    uint64_t index = viewer->next_index - distance;
-    if (distance > viewer->next_index - viewer->answerable_from || !take_resend_token(viewer, index, now_monotonic_ns)) {
-        viewer->stats.resends_refused++;
-        return 0;
-    }
-    *shared_index = index + viewer->offset;
-    return 1;
+    /* Two renditions code the same picture: the receiver would take packets of one RTP timestamp for one picture. */
+    viewer->next_lift = viewer->stats.packets && keyframe->rtp_timestamp == viewer->stats.last_rtp_timestamp;
+    viewer->stats.rendition = viewer->rendition = viewer->target;
+    viewer->target = NO_RENDITION;
+    viewer->held = 0;
+    viewer->stats.waiting_keyframe = 1;
 }
 
-int viewer_resend(struct viewer *viewer, const struct packet *packet)
+int viewer_resend(struct viewer *viewer, const struct packet *packet, uint64_t index, const struct span *span)
 {
     uint8_t buffer[PACKET_BYTES_MAX];
-    size_t bytes = protect(viewer, packet, packet->index - viewer->offset, buffer);
+    write_send_time(viewer, span->send_time);
+    size_t bytes = protect(viewer, packet, index, span->lift, buffer);
     if (bytes == 0 || datagrams_send(&viewer->destination, buffer, bytes, bytes).datagrams != 1)
         return 0;
     viewer->stats.resends++;

@@ -1,7 +1,7 @@
-/* One viewer of a rendition: its RTP header, numbering, SRTP session and socket.
+/* One viewer: its RTP header, numbering, SRTP session and socket, and the rendition that it is sent.
  *
- * Used by the fan-out under the viewer's lock. Its packet index (ROC << 16 | SEQ) runs without a gap over skips; an index that may
- * have left the box belongs to its octets for ever. Does not choose what to send.
+ * Used by the fan-out under the viewer's lock. An index that may have left the box belongs to its octets for ever. Does not choose
+ * what to send.
  */
 #ifndef APPLIANCE_VIEWER_H
 #define APPLIANCE_VIEWER_H
@@ -10,22 +10,24 @@
 #include <stdint.h>
 
 #include "datagrams.h"
+#include "numbering.h"
 #include "packetise.h"
 #include "srtp.h"
 
 #define SEND_BUFFER_BYTES (DATAGRAMS_PER_SEND_MAX * PACKET_BYTES_MAX)
-#define RESENDS_PER_SECOND_MAX 256u /* to one viewer: 15 % loss at 16 Mbit/s; bounds what a forged NACK can amplify */
-#define RESENDS_PER_PACKET_MAX 3u
-#define RESEND_PLACES 256u /* packets whose resends are remembered; a power of two, >= RESENDS_PER_SECOND_MAX */
+#define NO_RENDITION (-1)
+/* A keyframe that is older by more belongs to another time line (the source began anew) and is not waited for: 10 s. */
+#define OLDER_TICKS_MAX 900000
 
 struct viewer_settings {
     struct destination destination; /* fd is taken over */
     enum srtp_profile profile;
     const uint8_t *key, *salt; /* DTLS's master key and salt */
     uint8_t payload_type;
-    uint8_t playout_delay_id; /* 1..14, 0 = not negotiated */
+    uint8_t playout_delay_id; /* 1..14, 0 = not negotiated; so with the other extensions */
     uint16_t playout_delay_min, playout_delay_max; /* units of 10 ms, 12 bits */
-    uint8_t mid_id;                                /* 1..14, 0 = not negotiated */
+    uint8_t abs_send_time_id;
+    uint8_t mid_id;
     uint8_t mid_bytes;
     uint8_t mid[RTP_MID_BYTES_MAX];
 };
@@ -34,40 +36,37 @@ struct viewer_stats {
     uint64_t packets, octets; /* RTP packets and their payload octets, resends not counted (RFC 3550 6.4.1) */
     uint64_t last_capture_tai_ns;
     uint64_t first_send_monotonic_ns; /* 0 before the first packet left */
-    uint64_t skips;   /* access units after which it had to wait for a keyframe */
+    uint64_t skips;   /* times that it had to wait for a keyframe */
     uint64_t resends; /* packets sent again */
     uint64_t resends_refused;
     uint64_t send_errors;
     uint32_t last_rtp_timestamp;
     uint16_t first_sequence, last_sequence;
+    int16_t rendition; /* that is sent now */
     uint8_t waiting_keyframe;
     uint8_t send_way;
 };
 
-struct resend_place {
-    uint32_t index; /* low bits */
-    uint32_t count;
-};
-
+/* What each access unit touches stands in front, what only resends need at the end (in the numbering). */
 struct viewer {
     pthread_mutex_t lock;
     uint32_t generation; /* odd while in use */
-    int rendition;
-    struct destination destination;
+    int16_t rendition;
+    int16_t target;        /* the rendition to send from its next keyframe on, or NO_RENDITION */
+    uint8_t held;          /* nothing is sent until the target's keyframe */
+    uint8_t header_bytes;
+    uint8_t send_time_at;  /* where in the header the send time stands, 0 = nowhere */
+    uint32_t lift, next_lift; /* ticks that the RTP timestamp of the present and of the next access unit is raised by */
     struct srtp_session srtp;
-    uint32_t header_bytes;
     uint8_t header[RTP_HEADER_BYTES + RTP_EXTENSION_BYTES_MAX];
-    uint64_t next_index;      /* of the next packet */
-    uint64_t answerable_from; /* indices from here to next_index have been sent with the present offset */
-    uint64_t offset;          /* shared index minus own index, modulo 2^64 */
-    uint64_t resend_second, resends_in_second;
-    struct resend_place resends[RESEND_PLACES];
     struct viewer_stats stats;
+    struct destination destination;
+    struct numbering numbering;
 };
 
 /* One access unit as the history holds it. */
 struct unit {
-    const struct packet_ring *history;
+    const struct history *history;
     uint64_t first_index;
     uint32_t packets; /* 0: the unit could not be packetised, or the rendition's references are broken before it */
     uint32_t keyframe;
@@ -75,23 +74,40 @@ struct unit {
     uint64_t capture_tai_ns;
 };
 
-/* What one unit cost, summed over viewers. */
+/* Packets `first` .. `end - 1` of a unit: what every viewer gets before anybody gets more. */
+struct pass {
+    const struct unit *unit;
+    uint32_t first, end;
+};
+
+/* What a pass cost, summed over viewers. */
 struct send_tally {
     uint64_t packets, octets, calls, errors, full, fallbacks, skips;
     uint64_t encrypt_ns, send_ns;
+    uint64_t now_ns; /* CLOCK_MONOTONIC, at the end of the last send */
 };
 
-enum viewer_outcome { VIEWER_SENT, VIEWER_SKIPPED /* wants a keyframe from now on */, VIEWER_WAITING };
+enum viewer_outcome {
+    VIEWER_SENT,
+    VIEWER_SKIPPED, /* wants a keyframe from now on */
+    VIEWER_WAITING,
+    VIEWER_HELD, /* until another rendition's keyframe */
+    VIEWER_OUTCOMES,
+};
 
 /* Opens the viewer; -1 if OpenSSL or the random source refused (nothing left open, the fd not closed). */
 int viewer_open(struct viewer *viewer, int rendition, uint32_t ssrc, const struct viewer_settings *settings);
 /* Closes the socket and zeroes the keys. */
 void viewer_close(struct viewer *viewer);
-/* Sends the unit if the viewer is not waiting for a keyframe; `buffer` has SEND_BUFFER_BYTES. Never blocks. */
-enum viewer_outcome viewer_send_unit(struct viewer *viewer, const struct unit *unit, uint8_t *buffer, struct send_tally *tally);
-/* The shared index that the viewer was last sent under this sequence number; 0 and counted if it may not be sent again. */
-int viewer_allows_resend(struct viewer *viewer, uint16_t sequence, uint64_t now_monotonic_ns, uint64_t *shared_index);
-/* Sends a packet again: the same octets under the same index, hence the same ciphertext. 1 if it left. */
-int viewer_resend(struct viewer *viewer, const struct packet *packet);
+/* Sends a pass of its rendition if the viewer is not waiting for a keyframe; `buffer` has SEND_BUFFER_BYTES. Never blocks. */
+enum viewer_outcome viewer_send(struct viewer *viewer, struct pass pass, uint8_t *buffer, struct send_tally *tally);
+/* The viewer waits for a keyframe from now on: of its target if it is held, else of its rendition. */
+void viewer_skip(struct viewer *viewer);
+/* Whether RTP timestamps would still rise with this one: 1 as it is or lifted by a tick; 0 if the viewer has seen newer pictures. */
+int viewer_can_move_to(const struct viewer *viewer, uint32_t rtp_timestamp);
+/* The viewer is sent its target from this keyframe on. */
+void viewer_move(struct viewer *viewer, const struct unit *keyframe);
+/* Sends a packet again as the span says: the same octets under the same index, hence the same ciphertext. 1 if it left. */
+int viewer_resend(struct viewer *viewer, const struct packet *packet, uint64_t index, const struct span *span);
 
 #endif

@@ -1,8 +1,4 @@
-"""The fan-out over loopback sockets: a real ring in front, libsrtp behind each viewer.
-
-A viewer's datagrams are read until the marker. That the last viewer got unit n + 1 means that unit n was served to everybody.
-"""
-import contextlib
+"""The fan-out over loopback sockets: what every viewer of a rendition gets, resends, failures and counters. Moves: test_fanout_moves.py."""
 import ctypes
 import os
 import platform
@@ -11,143 +7,13 @@ import struct
 import threading
 
 import pytest
-from pylibsrtp import Policy, Session
 
 from appliance.clock import monotonic_ns, tai_ns
-from appliance.frame import KEYFRAME
-from appliance.protocol import h264, vp8
+from appliance.protocol import vp8
 from cext.fanout import BATCHED, SEGMENTED, SINGLY, Fanout
 from cext.packetise import PAYLOAD_MAX
-from cext.ring import EVERY, Ring, RingReader, RingWriter
-
-GCM, COUNTER_MODE = 0x0007, 0x0001
-SALT_BYTES = {GCM: 12, COUNTER_MODE: 14}
-READER_PROFILES = {GCM: Policy.SRTP_PROFILE_AEAD_AES_128_GCM, COUNTER_MODE: Policy.SRTP_PROFILE_AES128_CM_SHA1_80}
-SSRC = 0x0DD0_CAFE
-WAIT_S = 20.0  # only a broken fan-out waits so long
-SLOT_BYTES = 1_500_000
-KEYFRAME_NALS = [b"\x67" + b"\x42" * 20, b"\x68\xce\x38\x80", b"\x65" + b"\x11" * 20_000]
-NO_CHECKSUM = 11  # SO_NO_CHECK: the kernel then refuses UDP_SEGMENT with EINVAL
-
-
-def annex_b(nals):
-    return b"".join(b"\0\0\0\1" + nal for nal in nals)
-
-
-def delta(number, size=9000):
-    return [b"\x41" + bytes([1 + number % 255]) * (size - 1)]
-
-
-class Viewer:
-    """A receiver: its socket, keys and what came."""
-
-    def __init__(self, fanout, rendition=0, profile=GCM, family=socket.AF_INET, fd=None, no_checksum=False, **options):
-        host = "127.0.0.1" if family == socket.AF_INET else "::1"
-        self.receiver, self.sender = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_DGRAM)
-        self.receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self.sender.setsockopt(socket.SOL_SOCKET, NO_CHECKSUM, int(no_checksum))
-        self.receiver.bind((host, 0))
-        self.receiver.settimeout(WAIT_S)
-        self.remote = self.receiver.getsockname()[:2]
-        self.key, self.salt = os.urandom(16), os.urandom(SALT_BYTES[profile])
-        self.session = Session(Policy(self.key + self.salt, Policy.SSRC_ANY_INBOUND, srtp_profile=READER_PROFILES[profile]))
-        self.fanout = fanout
-        self.options = {"payload_type": 102, **options}
-        self.identifier = fanout.add_viewer(rendition, self.sender.fileno() if fd is None else fd, self.remote, profile, self.key, self.salt,
-                                            **self.options)
-        self.datagrams, self.sequences = [], []
-
-    def packets(self):
-        """The next access unit's RTP packets, decrypted."""
-        packets = []
-        while not packets or not packets[-1][1] & 0x80:
-            self.datagrams.append(self.receiver.recv(2048))
-            packets.append(self.session.unprotect(self.datagrams[-1]))
-            self.sequences.append(int.from_bytes(packets[-1][2:4], "big"))
-        return packets
-
-    def payloads(self):
-        """The next access unit's payloads, without headers and extensions."""
-        return [packet[12 + (4 + 4 * int.from_bytes(packet[14:16], "big") if packet[0] & 0x10 else 0):] for packet in self.packets()]
-
-    def nals(self):
-        return h264.depacketise(self.payloads())
-
-    def stats(self):
-        return self.fanout.viewer_stats(self.identifier)
-
-    def gapless(self):
-        return self.sequences == [(self.sequences[0] + i) & 0xFFFF for i in range(len(self.sequences))]
-
-    def close(self):
-        self.receiver.close()
-        self.sender.close()
-
-
-class Theatre:
-    """A fan-out at work with a writer in front of each of its renditions."""
-
-    def __init__(self, codecs=(b"h264",), before_run=lambda: None, **options):
-        self.fanout = Fanout(**options)
-        self.writers, self.numbers, self.viewers, self.descriptors = [], [], [], []
-        for codec in codecs:
-            ring, doorbell = Ring.create("units", 8, SLOT_BYTES, EVERY, codec), os.eventfd(0)
-            self.descriptors += [ring.fd, doorbell]
-            self.fanout.add_rendition(RingReader(ring.fd, 0, doorbell, codec), codec, SSRC + len(self.writers))
-            self.writers.append(RingWriter(ring.fd, [doorbell], codec))
-            self.numbers.append(1)
-        self.before_run = before_run
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self):
-        self.before_run()
-        self.fanout.run()
-
-    def viewer(self, **options):
-        self.viewers.append(Viewer(self.fanout, **options))
-        return self.viewers[-1]
-
-    def publish(self, unit, rendition=0, keyframe=False, lost_before=0, payload_bytes=None):
-        """Publishes an access unit (octets, or NAL units); `lost_before` units before it never found a slot. Its RTP timestamp."""
-        unit = unit if isinstance(unit, bytes) else annex_b(unit)
-        slot = self.writers[rendition].claim()
-        self.numbers[rendition] += lost_before
-        slot.number, slot.rtp_timestamp = self.numbers[rendition], 0xFFFF_F000 + 1800 * self.numbers[rendition] & 0xFFFF_FFFF
-        slot.capture_tai_ns, slot.flags = tai_ns(), KEYFRAME if keyframe else 0
-        slot.payload_bytes = len(unit) if payload_bytes is None else payload_bytes
-        with memoryview(slot) as octets:
-            octets[:len(unit)] = unit
-        timestamp = slot.rtp_timestamp
-        slot.publish()
-        self.numbers[rendition] += 1
-        return timestamp
-
-    def stats(self, rendition=0):
-        return self.fanout.rendition_stats(rendition)
-
-    def close(self):
-        self.fanout.stop()
-        self.thread.join(WAIT_S)
-        for viewer in self.viewers:
-            viewer.close()
-        for descriptor in self.descriptors:
-            os.close(descriptor)
-
-
-@pytest.fixture
-def open_theatre():
-    with contextlib.ExitStack() as stack:
-        def opened(*arguments, **options):
-            theatre = Theatre(*arguments, **options)
-            stack.callback(theatre.close)
-            return theatre
-        yield opened
-
-
-@pytest.fixture
-def theatre(open_theatre):
-    return open_theatre()
+from cext.ring import EVERY, Ring, RingReader
+from tests.kernels.fanout_theatre import COUNTER_MODE, GCM, KEYFRAME_NALS, SSRC, WAIT_S, Viewer, delta
 
 
 def test_every_viewer_gets_the_identical_access_units(theatre):
@@ -180,7 +46,7 @@ def test_the_header_extension_carries_playout_delay_and_mid(theatre):
 
 @pytest.mark.parametrize("profile, longest", [(GCM, 1200), (COUNTER_MODE, 1194)])
 def test_the_longest_datagram_has_1200_octets(theatre, profile, longest):
-    viewer = theatre.viewer(profile=profile, playout_delay_id=1, mid_id=2, mid=b"sixteen octets..")
+    viewer = theatre.viewer(profile=profile, abs_send_time_id=3, playout_delay_id=1, mid_id=2, mid=b"sixteen octets..")
     full_fragments = [b"\x65" + b"\x11" * (PAYLOAD_MAX - 2) * 10]
     theatre.publish(full_fragments, keyframe=True)
     assert viewer.nals() == full_fragments
@@ -192,7 +58,7 @@ def test_an_access_unit_is_one_send_and_parameter_sets_cost_one_more(theatre):
     theatre.publish(KEYFRAME_NALS, keyframe=True)
     viewer.nals()
     for number in range(11):
-        theatre.publish(delta(number, 40_000))
+        theatre.publish(delta(number, 24_000))
         viewer.nals()
     assert theatre.stats().send_calls in (12, 13)  # the last unit may be received before it is counted
 
@@ -315,7 +181,8 @@ def test_a_full_socket_skips_to_the_next_keyframe_while_the_others_go_on(open_th
     assert theatre.fanout.take_keyframe_wanted(0) == 1
 
     before_the_skip = slow.sequences[0]
-    assert theatre.fanout.nack(slow.identifier, [before_the_skip]) == 0
+    assert theatre.fanout.nack(slow.identifier, [before_the_skip]) == 1
+    assert slow.resent() == slow.datagrams[0]
 
 
 @pytest.mark.parametrize("profile", [GCM, COUNTER_MODE])
@@ -365,6 +232,17 @@ def test_packets_older_than_the_history_are_not_resent(theatre):
     assert theatre.fanout.nack(viewer.identifier, viewer.sequences[-5:]) == 5
 
 
+def test_a_connected_socket_needs_no_address(open_theatre):
+    for send_way in (SEGMENTED, BATCHED, SINGLY):
+        theatre = open_theatre(send_way=send_way)
+        viewer = theatre.viewer(connected=True)
+        theatre.publish(KEYFRAME_NALS, keyframe=True)
+        assert viewer.nals() == KEYFRAME_NALS
+        theatre.fanout.redirect_viewer(viewer.identifier, viewer.sender.fileno(), None)
+        theatre.publish(delta(1))
+        assert viewer.nals() == delta(1)
+
+
 @pytest.mark.parametrize("send_way", [SEGMENTED, BATCHED, SINGLY], ids=["sendmsg", "sendmmsg", "sendto"])
 def test_each_way_of_sending_delivers_the_same(open_theatre, send_way):
     theatre = open_theatre(send_way=send_way)
@@ -411,7 +289,7 @@ def test_ipv6_and_mapped_ipv4_addresses_are_served(theatre):
     assert [viewer.nals(), mapped.nals()] == [KEYFRAME_NALS] * 2
 
 
-def test_renditions_keep_apart_and_vp8_counts_its_pictures(open_theatre):
+def test_renditions_keep_apart(open_theatre):
     theatre = open_theatre((b"h264", b"vp8"))
     expert, student = theatre.viewer(), theatre.viewer(rendition=1)
     frame = bytes(range(250)) * 40
@@ -421,7 +299,7 @@ def test_renditions_keep_apart_and_vp8_counts_its_pictures(open_theatre):
     assert [expert.nals() for _ in range(3)] == [KEYFRAME_NALS] * 3
     pictures = [student.payloads() for _ in range(3)]
     assert [vp8.depacketise(payloads) for payloads in pictures] == [frame] * 3
-    assert [vp8.parse_descriptor(payloads[0]).picture_id for payloads in pictures] == [0, 1, 2]
+    assert {vp8.parse_descriptor(payload).picture_id for payloads in pictures for payload in payloads} == {None}
     theatre.publish(frame, rendition=1, keyframe=True)
     assert {int.from_bytes(packet[8:12], "big") for packet in student.packets()} == {SSRC + 1}
 
@@ -527,7 +405,7 @@ def test_stats_tell_what_was_sent(theatre):
     ({"profile": 0x0008}, ValueError), ({"key": b"short"}, ValueError), ({"salt": bytes(14)}, ValueError), ({"payload_type": 128}, ValueError),
     ({"playout_delay_id": 15}, ValueError), ({"playout_delay": (0, 4096)}, ValueError), ({"mid_id": 3}, ValueError),
     ({"mid_id": 3, "mid": b"x" * 17}, ValueError), ({"remote": ("127.0.0.1", 0)}, ValueError), ({"remote": ("host.local", 9)}, OSError),
-    ({"remote": ("::1", 9)}, OSError), ({"fd": 10_000}, OSError), ({"rendition": 7}, KeyError)], ids=lambda value: str(value)[:40])
+    ({"remote": ("::1", 9)}, OSError), ({"remote": None}, OSError), ({"abs_send_time_id": 15}, ValueError), ({"fd": 10_000}, OSError), ({"rendition": 7}, KeyError)], ids=lambda value: str(value)[:40])
 def test_wrong_viewers_are_refused(theatre, change, failure):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         good = {"rendition": 0, "fd": sender.fileno(), "remote": ("127.0.0.1", 9), "profile": GCM, "key": bytes(16), "salt": bytes(12),
