@@ -76,15 +76,15 @@ class Browser:
         line, self._buffer = self._buffer.split(b"\0", 1)
         return json.loads(line)
 
-    def open(self, url, width=1280, height=800, mobile=False):
-        """A new tab (in front) that loads the address."""
-        return Page(self, url, width, height, mobile)
+    def open(self, url, width=1280, height=800, mobile=False, script=""):
+        """A new tab (in front) that loads the address, after `script` has run in it."""
+        return Page(self, url, width, height, mobile, script)
 
 
 class Page:
     """One tab."""
 
-    def __init__(self, browser, url, width, height, mobile):
+    def __init__(self, browser, url, width, height, mobile, script):
         self._browser = browser
         context = browser.call("Target.createBrowserContext")["browserContextId"]
         self._target = browser.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
@@ -93,6 +93,9 @@ class Page:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if mobile else 1, mobile=mobile)
         self.call("Security.setIgnoreCertificateErrors", ignore=True)
         self.call("Page.enable")
+        if script:  # it may speak with the test, which the page's own policy would not allow
+            self.call("Page.setBypassCSP", enabled=True)
+            self.call("Page.addScriptToEvaluateOnNewDocument", source=script)
         self.call("Page.navigate", url=url)
 
     def call(self, method, seconds=30, **parameters):
