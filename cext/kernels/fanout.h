@@ -8,7 +8,7 @@
 
 #include "rendition.h"
 
-#define FANOUT_RENDITIONS_MAX 64u
+#define FANOUT_RENDITIONS_MAX 192u
 #define FANOUT_VIEWERS_MAX 16384u
 #define NACKS_PER_CALL_MAX 1024u
 
