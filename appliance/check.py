@@ -3,6 +3,8 @@
 Reads, binds and lets go; changes nothing. Exit status 2 with every problem named, 0 with one line on what would run.
 """
 import argparse
+import errno
+import ipaddress
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from appliance import status, tokens
-from appliance.config import Config, StreamConfig, is_address, join_address, load
+from appliance.config import Config, EncoderConfig, StreamConfig, is_address, join_address, load
 from appliance.errors import ConfigurationError
 from appliance.gateway import certificate, pages
 from appliance.resources import check_memory, listen_tcp
@@ -32,7 +34,16 @@ def run(options: argparse.Namespace) -> int:
               + (f", metadata from {flows.metadata.group}:{flows.metadata.port}" if flows.metadata else ", no metadata"))
         for note in notes(stream, topology):
             print(f"    note: {note}")
+    for note in encoder_notes(config.encoder):
+        print(f"  note: {note}")
     return 0
+
+
+def encoder_notes(encoder: EncoderConfig) -> list[str]:
+    """Levels that cost as much as the one above: a viewer on a slow network gains nothing by being moved there."""
+    rates = [("bitrate_kbps", encoder.bitrate_kbps), ("bitrate_half_kbps", encoder.bitrate_half_kbps), ("bitrate_small_kbps", encoder.bitrate_small_kbps)]
+    return [f"[encoder] {humbler} = {rate} is not below {better} = {above}: a viewer on a slow network gains nothing by getting less"
+            for (better, above), (humbler, rate) in zip(rates, rates[1:]) if rate >= above]
 
 
 def notes(stream: StreamConfig, topology: Topology) -> list[str]:
@@ -51,7 +62,12 @@ def check(config: Config) -> Topology:
     for stream in config.streams:
         with _noting(problems):
             check_interface(stream)
-    for check_one in (_check_ports, _check_media_addresses, _check_state_dir, _check_keys, _check_viewer):
+    for name, flows in (topology.flows if topology else {}).items():
+        for key, flow in (("video", flows.video), ("metadata", flows.metadata)):
+            if flow and not ipaddress.ip_address(flow.group).is_multicast:
+                with _noting(problems):
+                    _check_own_address(f'stream "{name}", {key}: the address in its c= line', flow.group)
+    for check_one in (_check_ports, _check_media_addresses, _check_media_ports, _check_state_dir, _check_keys, _check_viewer):
         with _noting(problems):
             check_one(config)
     if topology:
@@ -122,6 +138,29 @@ def _check_media_addresses(config: Config) -> None:
             _check_own_address("[server] media_addresses", address)
     if problems:
         raise ConfigurationError.of(problems)
+
+
+def _check_media_ports(config: Config) -> None:
+    server, ports = config.server, config.server.media_ports
+    if ports is None or status.health(config) is not None:
+        return  # the system chooses, or the appliance that runs uses them itself
+    needed = 1 if ports.count == 1 else server.viewers_max
+    for address in server.media_addresses or ("0.0.0.0", "::"):
+        free = sum(_is_free(address, port) for port in range(ports.first, ports.last + 1))
+        if free < needed:
+            raise ConfigurationError("[server] media_ports", f"{needed} free UDP port(s) on {address}", f"{free} of {ports}",
+                                     "'ss -lunp' shows which programs have them; stop those, or choose others.")
+
+
+def _is_free(address: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        if ":" in address:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE  # an address that is not ours is another check's finding
+    return True
 
 
 def _check_state_dir(config: Config) -> None:

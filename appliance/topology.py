@@ -2,11 +2,12 @@
 
 Called by the supervisor with a configuration; pure but for reading the SDP files. Nothing is created here.
 """
+import os
+import stat
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from appliance.config import Config, EncoderConfig, StreamConfig
 from appliance.errors import ConfigurationError
@@ -27,8 +28,9 @@ RAW_SLOTS = 6
 PLANAR_SLOTS = 11
 # 160 ms at 50 frames a second: a worker that is further behind than that shows its viewers the next keyframe instead.
 UNIT_SLOTS = 8
-# A keyframe is bounded by the encoder's VBV of three frames; at the default rates to a fraction of these.
-UNIT_BYTES = {Level.FULL: 512 * 1024, Level.HALF: 256 * 1024, Level.SMALL: 128 * 1024}
+# A keyframe of noise has at most 0.22 octets a pixel by libvpx, at its coarsest quantiser; libx264 keeps to twice its VBV. (Measured.)
+UNIT_BYTES_MIN = 64 * 1024
+UNIT_PIXELS_PER_BYTE = 4
 # What the fan-out packetises at most (UNIT_PACKETS_MAX in cext/kernels/packetise.h).
 UNIT_BYTES_MAX = 1024 * 1024
 RECORD_SLOTS = 16
@@ -139,9 +141,9 @@ def _encoder_of(stream: str, rendition: Rendition) -> str:
 def _units(level: Level, encoder: EncoderConfig, video: VideoFormat) -> tuple[int, int]:
     """(slots, octets of a slot) of a units ring: the same time for every level, and room for its keyframes."""
     step = level.frame_step(video.rate)
-    # Twice the encoder's VBV: what a keyframe of noise was measured to need.
+    width, height = level.raster_of(video.width, video.height)
     vbv_bytes = VBV_FRAMES * encoder.bitrate_kbps_of(level) * 125 * step / video.rate
-    return UNIT_SLOTS // step, min(UNIT_BYTES_MAX, max(UNIT_BYTES[level], int(2 * vbv_bytes)))
+    return UNIT_SLOTS // step, min(UNIT_BYTES_MAX, max(UNIT_BYTES_MIN, width * height // UNIT_PIXELS_PER_BYTE, int(2 * vbv_bytes)))
 
 
 def _rings(stream: StreamConfig, flows: Flows, workers: list[str], encoder: EncoderConfig) -> Iterator[RingSpec]:
@@ -171,6 +173,11 @@ def read_flows(stream: StreamConfig) -> Flows:
     return Flows(video, metadata)
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """An opener that does not wait at a FIFO for somebody to write to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _read_sdp(stream: StreamConfig, key: str, place: str) -> str:
     """Text of an SDP by path or http(s) URL."""
     where = f"stream \"{stream.name}\", {key}"
@@ -179,7 +186,9 @@ def _read_sdp(stream: StreamConfig, key: str, place: str) -> str:
             with urllib.request.urlopen(place, timeout=SDP_TIMEOUT_S) as answer:
                 content = answer.read(SDP_BYTES_MAX + 1)
         else:
-            with Path(place).open("rb") as file:
+            with open(place, "rb", opener=_open_at_once) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise OSError("it is not a regular file")
                 content = file.read(SDP_BYTES_MAX + 1)
     except (OSError, urllib.error.URLError, ValueError) as error:
         raise ConfigurationError(where, f"a readable SDP at {place}", str(error), "Check the path or the URL and its rights.") from error

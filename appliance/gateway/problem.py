@@ -1,5 +1,6 @@
 """A refusal of an HTTP request: status, a sentence for a person, and the word that the counters know it by."""
 import json
+import random
 from http import HTTPStatus
 
 from aiohttp import web
@@ -26,6 +27,6 @@ class Problem(ApplianceError):
         return response
 
 
-def retry_after(seconds: int) -> dict[str, str]:
-    """The header that says when to come back."""
-    return {"Retry-After": str(seconds)}
+def retry_after(seconds: int, spread_s: int = 0) -> dict[str, str]:
+    """The header that says when to come back: up to `spread_s` later for some, so that a class that was refused together does not return together."""
+    return {"Retry-After": str(random.randint(seconds, seconds + spread_s))}

@@ -95,9 +95,16 @@ class Whep:
         return web.Response(status=204)
 
     async def session_delete(self, request: web.Request) -> web.Response:
-        """Ends a session, whatever If-Match says."""
+        """Ends a session, whatever If-Match says. One that has ended already is what the asker wants (RFC 9110 section 9.2.2).
+
+        A page that goes away closes its connection before it sends this, and the worker mostly hears of that first.
+        """
         worker, session = self._own_session(request)
-        await self._workers.ask(worker, "DELETE", session)
+        try:
+            await self._workers.ask(worker, "DELETE", session)
+        except Problem as problem:
+            if problem.reason != "unknown_session":
+                raise
         return web.Response(status=200)
 
     def _authorise(self, request: web.Request) -> tuple[Grant, str]:

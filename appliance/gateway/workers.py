@@ -19,13 +19,19 @@ ANSWER_LIMIT_S = 4.0   # for one worker to answer one request
 WORKERS_TRIED_MAX = 3  # for one viewer
 ANSWER_BYTES_MAX = 256 * 1024
 SILENCE_LIMIT_NS = 1_000_000_000  # four heartbeats; the supervisor allows more before it kills
-FULL_RETRY_S, NO_WORKER_RETRY_S = 10, 1
+# When to come back (RFC 9110 section 10.2.3), and over how many seconds more those who are refused together are spread.
+FULL_RETRY_S, BUSY_RETRY_S, NO_WORKER_RETRY_S = (10, 10), (1, 3), (1, 1)
+_UNAVAILABLE = 503
 # What a worker may say of an offer itself; any other status is the worker's own trouble.
 _OFFER_REFUSED = {400: "malformed", 406: "not_acceptable", 422: "unusable_offer"}
 
 
 class WorkerFailed(Exception):
     """A worker did not answer, or not as it should."""
+
+
+class WorkerBusy(WorkerFailed):
+    """A worker works, and has no room for a viewer just now."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +85,24 @@ class Workers:
         return sorted(self._clients, key=lambda number: (not self._lives[number].works(now_ns), self.load(number), number))
 
     async def join(self, stream: str, audience: Audience, expires_s: int, offer: str, name_session: Callable[[int], str]) -> Joined:
-        """Opens a session with the first worker that takes it; it ends at `expires_s` (seconds since 1970). Problem 503 if none does or all are full; 400, 406, 422 for the offer itself."""
+        """Opens a session with the first worker that takes it; it ends at `expires_s` (seconds since 1970). Problem 503 if none does, or all are full or busy; 400, 406, 422 for the offer itself."""
         if sum(map(self.load, self._clients)) >= self._viewers_max:
-            raise Problem(503, "full", f"All {self._viewers_max} places are taken; try again later.", retry_after(FULL_RETRY_S))
+            raise Problem(503, "full", f"All {self._viewers_max} places are taken; try again later.", retry_after(*FULL_RETRY_S))
+        busy = ""
         for number in self.in_order()[:WORKERS_TRIED_MAX]:
             session = name_session(number)
             self._joining[number] += 1
             try:
                 return Joined(number, session, await self._open(number, session, stream, audience, expires_s, offer))
+            except WorkerBusy as error:
+                busy = str(error)
             except WorkerFailed as error:
                 self._log.warning("fanout.%d could not take a viewer: %s", number, error)
             finally:
                 self._joining[number] -= 1
-        raise Problem(503, "no_worker", "No worker can take a viewer right now; try again in a moment.", retry_after(NO_WORKER_RETRY_S))
+        if busy:
+            raise Problem(503, "busy", f"No place just now: {busy}.", retry_after(*BUSY_RETRY_S))
+        raise Problem(503, "no_worker", "No worker can take a viewer right now; try again in a moment.", retry_after(*NO_WORKER_RETRY_S))
 
     async def _open(self, number: int, session: str, stream: str, audience: Audience, expires_s: int, offer: str) -> str:
         request = {"stream": stream, "audience": audience.value, "expires_s": expires_s, "sdp": offer, "session": session}
@@ -103,6 +114,8 @@ class Workers:
                 if response.status in _OFFER_REFUSED:
                     sentence = str(answer.get("error") or "The offer cannot be answered.")
                     raise Problem(response.status, _OFFER_REFUSED[response.status], sentence)
+                if response.status == _UNAVAILABLE:
+                    raise WorkerBusy(str(answer.get("error") or "the workers are busy"))
                 raise WorkerFailed(f"it answered {response.status} {answer.get('error', '')}".strip())
         except TimeoutError as error:
             # It may still open the session after we have given up: then nobody would ever end it.
@@ -135,12 +148,12 @@ class Workers:
                 answer = await _read_json(response)
         except (aiohttp.ClientError, TimeoutError, OSError, WorkerFailed) as error:
             self._log.warning("fanout.%d did not answer %s: %s", number, method, str(error) or type(error).__name__)
-            raise Problem(503, "no_worker", "The worker of this session does not answer; try again in a moment.", retry_after(NO_WORKER_RETRY_S)) from error
+            raise Problem(503, "no_worker", "The worker of this session does not answer; try again in a moment.", retry_after(*NO_WORKER_RETRY_S)) from error
         if response.status in (404, 410):
             raise _gone()
         if response.status in _OFFER_REFUSED:
             raise Problem(response.status, _OFFER_REFUSED[response.status], str(answer.get("error") or "The candidates cannot be used."))
-        raise Problem(503, "no_worker", "The worker of this session is in trouble; try again in a moment.", retry_after(NO_WORKER_RETRY_S))
+        raise Problem(503, "no_worker", "The worker of this session is in trouble; try again in a moment.", retry_after(*NO_WORKER_RETRY_S))
 
 
 def _gone() -> Problem:

@@ -94,7 +94,7 @@ def test_an_offer_is_answered_and_its_session_can_be_fed_and_ended(appliance):
     assert re.search(r"m=application [1-9]", session.body)
     assert patch(appliance, token, session).status == 204
     assert delete(appliance, token, session) == 200
-    assert delete(appliance, token, session) == 404
+    assert delete(appliance, token, session) == 200, "ended is ended"
     assert patch(appliance, token, session).status == 404
 
 
@@ -188,7 +188,7 @@ def test_a_session_of_a_dead_worker_is_gone(appliance):
     before = appliance.stages()[worker]
     appliance.kill(worker)
     wait_until(lambda: appliance.stages().get(worker, before) != before and appliance.healthy(), 15, "a new worker")
-    assert delete(appliance, token, session) == 404
+    assert delete(appliance, token, session) == 200
     again = post(appliance, token)
     assert again.status == 201 and delete(appliance, token, again) == 200
 

@@ -2,6 +2,7 @@
 import argparse
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,41 @@ def test_a_port_in_use_is_named(folder):
     assert "[server] listen" in problem and f"127.0.0.1:{server.listen_port}, which is in use" in problem
 
 
+def test_a_media_port_in_use_is_named_and_the_number_of_https_may_serve_for_both(folder):
+    server = config.load(folder / "appliance.toml").server
+    rewrite(folder, "fanout_workers = 1", f'media_ports = "{server.listen_port}"')
+    check.check(config.load(folder / "appliance.toml"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", server.listen_port))
+        [problem] = problems(folder)
+    assert "media_ports: expected 1 free UDP port(s) on 127.0.0.1, got 0" in problem
+
+
+def test_a_range_with_too_few_free_ports_is_told(folder):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = min(taken.getsockname()[1], 65_534)
+        rewrite(folder, "fanout_workers = 1", f'media_ports = "{port}-{port + 1}"\nviewers_max = 2')
+        [problem] = problems(folder)
+    assert f"of {port}-{port + 1}" in problem
+
+
+def test_a_unicast_flow_to_another_machine_is_told(folder):
+    flow = sdp.VideoFlow(format=VideoFormat(64, 36), group="192.0.2.7", port=5004, payload_type=96)
+    (folder / "scope.sdp").write_text(sdp.emit_video(flow))
+    [problem] = problems(folder)
+    assert "c= line" in problem and "192.0.2.7" in problem
+    (folder / "scope.sdp").write_text(sdp.emit_video(replace(flow, group="127.0.0.1")))
+    check.check(config.load(folder / "appliance.toml"))
+
+
+def test_a_fifo_in_place_of_an_sdp_is_told_at_once(folder):
+    (folder / "scope.sdp").unlink()
+    os.mkfifo(folder / "scope.sdp")
+    [problem] = problems(folder)
+    assert "not a regular file" in problem
+
+
 def test_an_interface_may_be_named_by_its_address(folder):
     rewrite(folder, '"lo"', '"127.0.0.1"')
     check.check(config.load(folder / "appliance.toml"))
@@ -101,3 +137,10 @@ def test_a_key_that_others_can_read_is_a_problem(folder):
     assert problems(folder) == [f"{key}: expected a key that only its owner can read, got one that others can read too. Run: chmod 600 {key}"]
     key.chmod(0o600)
     check.check(config.load(folder / "appliance.toml"))
+
+
+def test_levels_whose_bit_rates_do_not_descend_are_spoken_of():
+    assert check.encoder_notes(config.EncoderConfig()) == []
+    notes = check.encoder_notes(config.EncoderConfig(bitrate_kbps=2000, bitrate_half_kbps=2500, bitrate_small_kbps=2500))
+    assert [note.split(":")[0] for note in notes] == ["[encoder] bitrate_half_kbps = 2500 is not below bitrate_kbps = 2000",
+                                                      "[encoder] bitrate_small_kbps = 2500 is not below bitrate_half_kbps = 2500"]
