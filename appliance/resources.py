@@ -98,8 +98,11 @@ class Resources:
 def _remove_stale_folders() -> None:
     """Removes what a supervisor left that was killed: folders of this user with sockets that nobody answers on."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
-        if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-            continue
+        try:
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                continue
+        except FileNotFoundError:
+            continue  # its own supervisor removed it just now
         sockets = list(folder.glob("*.sock"))
         if sockets and not any(_answers(path) for path in sockets):
             shutil.rmtree(folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 Invariant: what is chosen has given a keyframe with its parameter sets, at once and on demand.
 """
 import ctypes
+import threading
 from dataclasses import dataclass, field
 
 import av
@@ -14,6 +15,7 @@ from appliance.frame import Codec
 SOFTWARE = {Codec.H264: "libx264", Codec.VP8: "libvpx"}
 ENCODERS = (*HARDWARE_ENCODERS, *SOFTWARE.values())
 _GREY = 128
+_PROVING = threading.Lock()  # what FFmpeg's log lets through is the process's, and an encode stage has several threads
 _SLICE_IDR, _SPS, _PPS = 5, 7, 8  # Source: ITU-T H.264 table 7-1
 
 
@@ -50,17 +52,18 @@ def prove(name: str, settings: EncoderSettings) -> Encoder:
         raise EncoderFault("not in this build of FFmpeg")
     octets = (ctypes.c_uint8 * settings.planar.frame_bytes)()
     ctypes.memset(octets, _GREY, len(octets))
-    # Caught here, what FFmpeg complains of first becomes the reason instead of lines on standard error.
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as complaints:
-            encoder = Encoder(name, settings)
-            for keyframe in (True, False, True):
-                _check(name, encoder.encode(ctypes.addressof(octets), keyframe), keyframe)
-    except EncoderFault as fault:
-        raise EncoderFault(one_line(complaints[0][2]) if complaints else str(fault)) from fault
-    finally:
-        av.logging.set_level(None)
+    with _PROVING:
+        # Caught here, what FFmpeg complains of first becomes the reason instead of lines on standard error.
+        av.logging.set_level(av.logging.ERROR)
+        try:
+            with av.logging.Capture() as complaints:
+                encoder = Encoder(name, settings)
+                for keyframe in (True, False, True):
+                    _check(name, encoder.encode(ctypes.addressof(octets), keyframe), keyframe)
+        except EncoderFault as fault:
+            raise EncoderFault(one_line(complaints[0][2]) if complaints else str(fault)) from fault
+        finally:
+            av.logging.set_level(None)
     return encoder
 
 

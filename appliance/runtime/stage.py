@@ -94,8 +94,17 @@ class Stage:
 
     def running(self) -> bool:
         """Beats the heartbeat; False once the stage was told to stop. Call at least twice a second."""
-        self._heartbeat.set(clock.monotonic_ns())
+        self.beat()
         return not self._stopping
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the stage was told to stop."""
+        return self._stopping
+
+    def beat(self) -> None:
+        """Shows that the stage is alive. A stage that calls this and not running() has threads, and looks after them first."""
+        self._heartbeat.set(clock.monotonic_ns())
 
     def ready(self) -> None:
         """Tells the supervisor that the stage works, and gives up the privilege that starting took."""

@@ -6,6 +6,7 @@ import pytest
 
 from appliance import config
 from appliance.errors import ConfigurationError
+from appliance.frame import LEVELS
 
 PATH = Path("/etc/appliance/appliance.toml")
 STREAM = '[[stream]]\nname = "endoscope"\ninterface = "lo"\nvideo = "endoscope.sdp"\n'
@@ -187,3 +188,14 @@ def test_an_unreadable_file_is_refused(tmp_path):
 def test_an_address_is_joined_as_a_url_writes_it():
     assert config.join_address("127.0.0.1", 80) == "127.0.0.1:80"
     assert config.join_address("::1", 8443) == "[::1]:8443"
+
+
+@pytest.mark.parametrize("text, rates", [("", (6000, 2500, 700)), ("bitrate_kbps = 3000", (3000, 1250, 350)), ("bitrate_kbps = 100", (100, 41, 30)),
+                                         ("bitrate_half_kbps = 1500", (6000, 1500, 700)), ("bitrate_small_kbps = 300", (6000, 2500, 300))])
+def test_humbler_levels_get_their_share_of_the_bit_rate_unless_they_have_their_own(text, rates):
+    encoder = config.parse(f"[encoder]\n{text}\n" + STREAM, PATH).encoder
+    assert tuple(encoder.bitrate_kbps_of(level) for level in LEVELS) == rates
+
+
+def test_a_bit_rate_out_of_range_is_named():
+    assert "[encoder] bitrate_small_kbps: expected a whole number from 30 to 100000, got 29" in only_problem("[encoder]\nbitrate_small_kbps = 29\n" + STREAM)

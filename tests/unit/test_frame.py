@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import pytest
 
-from appliance.frame import PlanarFormat, VideoFormat
+from appliance.frame import LEVELS, RENDITIONS, Audience, Codec, Level, PlanarFormat, Rendition, VideoFormat
 
 
 @pytest.mark.parametrize("depth, row, frame", [(10, 3200, 2_304_000), (8, 2560, 1_843_200)])
@@ -33,3 +33,35 @@ def test_planes_lie_one_after_another_without_overlap(width, height):
     assert planar.u_offset == planar.luma_stride * height
     assert planar.v_offset - planar.u_offset == planar.chroma_stride * ((height + 1) // 2)
     assert planar.frame_bytes - planar.v_offset == planar.v_offset - planar.u_offset
+
+
+def test_renditions_have_names_of_their_own_and_are_found_by_them():
+    names = [rendition.name for rendition in RENDITIONS]
+    assert names == ["expert", "expert.half", "expert.small", "class", "class.half", "class.small",
+                     "expert.vp8", "expert.vp8.half", "expert.vp8.small", "class.vp8", "class.vp8.half", "class.vp8.small"]
+    assert [Rendition.named(name) for name in names] == list(RENDITIONS)
+
+
+@pytest.mark.parametrize("name", ["", "half", "expert.h264", "expert.full", "expert.half.vp8", "class.vp8.", "Expert"])
+def test_a_name_that_no_rendition_has_is_refused(name):
+    with pytest.raises(ValueError, match="there is no rendition"):
+        Rendition.named(name)
+
+
+def test_the_levels_of_a_rendition_go_from_the_best_to_the_humblest():
+    small = Rendition(Audience.CLASS, Codec.VP8, Level.SMALL)
+    assert [rendition.name for rendition in small.levels] == ["class.vp8", "class.vp8.half", "class.vp8.small"]
+    assert [rendition.level for rendition in small.levels] == list(LEVELS) == [Level.FULL, Level.HALF, Level.SMALL]
+
+
+@pytest.mark.parametrize("rate, step", [(Fraction(24), 1), (Fraction(25), 1), (Fraction(30_000, 1001), 1), (Fraction(30), 1),
+                                        (Fraction(50), 2), (Fraction(60_000, 1001), 2), (Fraction(60), 2)])
+def test_only_a_fast_stream_is_halved_in_rate(rate, step):
+    assert [level.frame_step(rate) for level in LEVELS] == [1, step, step]
+
+
+@pytest.mark.parametrize("raster, small", [((1280, 720), (640, 360)), ((1920, 1080), (960, 540)), ((1366, 768), (682, 384)), ((64, 37), (32, 18)),
+                                           ((32, 32), (16, 16)), ((64, 30), (64, 30)), ((30, 64), (30, 64))])
+def test_the_small_level_has_half_the_raster_and_stays_even(raster, small):
+    assert Level.SMALL.raster_of(*raster) == small
+    assert Level.FULL.raster_of(*raster) == Level.HALF.raster_of(*raster) == raster

@@ -1,283 +1,178 @@
-"""The encode stage with real rings and real encoders: whom it serves, when it makes keyframes, what it counts."""
+"""The encode stage as the supervisor runs it: a thread a rendition, real rings, real encoders, and PyAV to look at what came out."""
 import os
 import signal
 import threading
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
+import av
 import pytest
 
-from appliance import clock, encode, topology
+from appliance import clock, encode
+from appliance.encode import choice
 from appliance.encode import stage as encode_stage
-from appliance.encode.encoder import Encoder, EncoderFault
-from appliance.frame import INCOMPLETE, KEYFRAME, PlanarFormat, VideoFormat
-from tests.unit.encode import h264_syntax as h264
-from tests.unit.encode.pictures import tissue
+from appliance.encode.encoder import EncoderFault
+from appliance.frame import KEYFRAME, PlanarFormat, Rendition, VideoFormat
+from tests.unit.encode.pictures import luma_of, psnr_db, tissue
 from tests.workbench import Workbench, publish
 
-PLANAR = PlanarFormat(64, 36)
+PLANAR = PlanarFormat(128, 72)
+WAIT_S = 20.0
 
 
-def make_bench(folder, rendition="expert", encoder='h264 = "libx264"', workers=2):
-    return Workbench(folder, f"encode.scope.{rendition}", VideoFormat(64, 36), workers, encoder)
+class Running:
+    """A running encode stage, fed frame by frame; the test is the convert stage before it and the worker behind it."""
 
-
-class Line:
-    """A stage between a ring of planar frames and the rings of the fan-out workers."""
-
-    def __init__(self, bench, rendition="expert", workers=2):
-        self.bench = bench
-        self.encoding = encode_stage.Encoding(bench.stage)
-        self.writer = bench.writer_into("planar.scope")
-        self.readers = [bench.reader_of(f"units.scope.{rendition}.{worker}") for worker in range(workers)]
-        self.viewers, self.requests = bench.viewers(rendition, worker=workers - 1), bench.keyframe_requests(rendition)
+    def __init__(self, folder, name="expert", encoder='h264 = "libx264"', rate=50):
+        self.bench = Workbench(folder, f"encode.scope.{name}", VideoFormat(PLANAR.width, PLANAR.height, rate=rate), 1, encoder)
+        self.renditions = [rendition.name for rendition in Rendition.named(name).levels]
+        self.writer = self.bench.writer_into("planar.scope")
+        self.readers = {name: self.bench.reader_of(f"units.scope.{name}.0") for name in self.renditions}
+        self.viewers = {name: self.bench.viewers(name) for name in self.renditions}
         self.frames = tissue(PLANAR, 8)
-        self.count = 0
+        self.number = 0
+        self._threads = ThreadPoolExecutor(1)
+        self.ended = self._threads.submit(encode.run, self.bench.stage)
 
-    def feed(self, **header):
-        self.count += 1
-        header = {"number": self.count, "rtp_timestamp": 1800 * self.count} | header
-        publish(self.writer, self.frames[self.count % len(self.frames)], **header)
-        return self.encoding.step()
+    def feed(self):
+        self.number += 1
+        publish(self.writer, self.frames[self.number % len(self.frames)], number=self.number, rtp_timestamp=1800 * self.number)
 
-    def unit(self, worker=0):
-        """(number, is keyframe, octets) of the next access unit for a worker, or None."""
-        slot = self.readers[worker].lease_next()
-        if slot is None:
-            return None
+    def units(self, name):
+        """(RTP timestamp, is keyframe, octets) of the next access unit of a rendition, waited for."""
+        slot = self.readers[name].lease_next()
+        while slot is None:
+            assert self.readers[name].wait(WAIT_S), f"no access unit of {name}"
+            slot = self.readers[name].lease_next()
         with memoryview(slot) as octets:
-            found = slot.number, bool(slot.flags & KEYFRAME), bytes(octets[: slot.payload_bytes])
+            found = slot.rtp_timestamp, bool(slot.flags & KEYFRAME), bytes(octets[: slot.payload_bytes])
         slot.release()
         return found
 
-    def drain(self):
-        for worker in range(len(self.readers)):
-            while self.unit(worker):
-                continue
+    def stop(self):
+        self.bench.stage.stop(signal.SIGTERM)
+        self.ended.result(WAIT_S)
+
+    def close(self):
+        self.bench.stage.stop()
+        self._threads.shutdown()
+        self.bench.close()
 
 
 @pytest.fixture
-def bench(tmp_path):
-    bench = make_bench(tmp_path)
-    yield bench
+def running(tmp_path):
+    running = Running(tmp_path)
+    yield running
+    running.close()
+
+
+def test_each_level_has_its_own_size_and_rate_and_shows_the_picture(running):
+    for cell in running.viewers.values():
+        cell.set(1)
+    decoders = {name: av.CodecContext.create("h264", "r") for name in running.renditions}
+    wanted = {"expert": (1, (128, 72)), "expert.half": (2, (128, 72)), "expert.small": (2, (64, 36))}
+    for _ in range(8):
+        running.feed()
+        for name, (step, size) in wanted.items():
+            if running.number % step:
+                continue
+            timestamp, keyframe, octets = running.units(name)
+            assert timestamp == 1800 * running.number and keyframe == (running.number == step)
+            (picture,) = decoders[name].decode(av.Packet(octets))
+            assert (picture.width, picture.height) == size
+            original = luma_of(running.frames[running.number % 8], PLANAR)
+            if name == "expert.small":
+                original = original.reshape(36, 2, 64, 2).mean(axis=(1, 3))
+            assert psnr_db(picture.to_ndarray()[: size[1], : size[0]], original) > 30
+    frames = {name: running.bench.value("appliance_encode_frames_total", rendition=name) for name in running.renditions}
+    assert frames == {"expert": 8, "expert.half": 4, "expert.small": 4}
+
+
+def test_a_level_that_nobody_watches_encodes_nothing_and_has_no_encoder(running):
+    running.viewers["expert"].set(1)
+    for _ in range(6):
+        running.feed()
+        running.units("expert")
+    running.stop()
+    for name in ("expert.half", "expert.small"):
+        assert running.readers[name].lease_next() is None
+        assert running.bench.value("appliance_encode_frames_total", rendition=name) == 0
+        assert running.bench.value("appliance_encode_encoder_info", rendition=name, encoder="libx264") == 0
+    assert running.bench.value("appliance_encode_encoder_info", rendition="expert", encoder="libx264") == 1
+
+
+def test_a_keyframe_is_made_for_the_level_that_asks(running):
+    for cell in running.viewers.values():
+        cell.set(1)
+    keyframes = {name: [] for name in running.renditions}
+    for number in range(1, 9):
+        if number == 5:
+            running.bench.keyframe_requests("expert.half").add()
+        running.feed()
+        for name in running.renditions:
+            if name == "expert" or number % 2 == 0:
+                keyframes[name].append(running.units(name)[1])
+    assert keyframes == {"expert": [True] + 7 * [False], "expert.half": [True, False, True, False], "expert.small": [True, False, False, False]}
+
+
+def test_a_stream_that_is_slow_already_keeps_its_rate_on_every_level(tmp_path):
+    running = Running(tmp_path, rate=30)
+    try:
+        for cell in running.viewers.values():
+            cell.set(1)
+        for _ in range(3):
+            running.feed()
+            assert {running.units(name)[0] for name in running.renditions} == {1800 * running.number}
+    finally:
+        running.close()
+
+
+def test_vp8_has_the_same_levels(tmp_path):
+    running = Running(tmp_path, "class.vp8")
+    try:
+        running.viewers["class.vp8.small"].set(1)
+        running.feed()
+        running.feed()
+        timestamp, keyframe, octets = running.units("class.vp8.small")
+        (picture,) = av.CodecContext.create("vp8", "r").decode(av.Packet(octets))
+        assert (timestamp, keyframe, picture.width, picture.height) == (3600, True, 64, 36)
+    finally:
+        running.close()
+
+
+def test_an_error_in_one_thread_ends_the_stage_with_that_error(running, monkeypatch):
+    running.viewers["expert"].set(1)
+    running.feed()
+    running.units("expert")
+    monkeypatch.setattr(av, "codecs_available", set())  # no encoder can be opened any more
+    running.viewers["expert.small"].set(1)
+    running.feed()
+    with pytest.raises(EncoderFault, match="not in this build of FFmpeg"):
+        running.ended.result(WAIT_S)
+
+
+def test_a_thread_that_does_not_get_on_is_no_sign_of_life(tmp_path):
+    bench = Workbench(tmp_path, "encode.scope.expert", VideoFormat(PLANAR.width, PLANAR.height), 1, 'h264 = "libx264"')
+    small = encode_stage.encodings_of(bench.stage)[2]
+    bench.viewers("expert.small").set(1)
+    thread = threading.Thread(target=small.run)
+    with choice._PROVING:  # its encoder cannot be opened now
+        thread.start()
+        publish(bench.writer_into("planar.scope"), tissue(PLANAR, 1)[0], number=2)
+        while not small.busy_ns(clock.monotonic_ns()):
+            continue
+        assert encode_stage.alive([small], clock.monotonic_ns())
+        assert not encode_stage.alive([small], clock.monotonic_ns() + encode_stage.STUCK_NS)
+    assert bench.reader_of("units.scope.expert.small.0").wait(WAIT_S)
+    small.stop()
+    thread.join(WAIT_S)
+    assert encode_stage.alive([small], clock.monotonic_ns() + encode_stage.STUCK_NS)
     bench.close()
 
 
-@pytest.fixture
-def line(bench):
-    return Line(bench)
-
-
-def test_every_worker_gets_the_same_access_unit_with_the_frame_s_own_times(bench, line):
-    line.viewers.set(1)
-    captured_ns = clock.tai_ns() - 3_000_000
-    assert line.feed(rtp_timestamp=0xFFFF_FFFE, capture_tai_ns=captured_ns, first_packet_tai_ns=17, flags=int(INCOMPLETE), rows_missing=4)
-    payloads = []
-    for reader in line.readers:
-        slot = reader.lease_next()
-        assert (slot.number, slot.rtp_timestamp, slot.first_packet_tai_ns, slot.rows_missing) == (1, 0xFFFF_FFFE, 17, 4)
-        assert slot.flags == INCOMPLETE | KEYFRAME
-        assert slot.capture_tai_ns == captured_ns < slot.publish_tai_ns <= clock.tai_ns()
-        with memoryview(slot) as octets:
-            payloads.append(bytes(octets[: slot.payload_bytes]))
-    assert payloads[0] == payloads[1]
-    assert {h264.SPS, h264.PPS, h264.IDR} <= set(h264.nal_types(payloads[0]))
-    assert bench.value("appliance_encode_frames_total", rendition="expert") == bench.value("appliance_encode_keyframes_total", rendition="expert") == 1
-    assert bench.value("appliance_encode_bytes_total", rendition="expert") == len(payloads[0])
-    assert bench.observed("appliance_encode_work_seconds", rendition="expert") == bench.observed("appliance_stage_latency_seconds", rendition="expert") == 1
-
-
-def test_while_nobody_watches_nothing_is_encoded_and_no_slot_is_taken(bench, line):
-    for _ in range(3 * 7):  # more often than the ring has slots
-        assert not line.feed()
-    assert line.unit() is None
-    assert bench.value("appliance_encode_frames_total", rendition="expert") == 0
-
-
-def test_viewers_of_another_rendition_are_no_reason_to_encode(bench, line):
-    bench.viewers("class").set(3)
-    bench.viewers("expert.vp8").set(3)
-    assert not line.feed()
-
-
-def test_numbers_count_the_units_made_and_only_the_first_is_a_keyframe(line):
-    line.viewers.set(1)
-    for _ in range(4):
-        line.feed()
-    assert [line.unit()[:2] for _ in range(4)] == [(1, True), (2, False), (3, False), (4, False)]
-
-
-def test_a_request_makes_the_next_frame_an_idr(line):
-    line.viewers.set(1)
-    for _ in range(3):
-        line.feed()
-    line.requests.add()
-    line.feed()
-    line.feed()
-    units = [line.unit() for _ in range(5)]
-    assert [keyframe for _, keyframe, _ in units] == [True, False, False, True, False]
-    assert [h264.IDR in h264.nal_types(octets) for _, _, octets in units] == [True, False, False, True, False]
-
-
-def test_requests_of_all_workers_in_one_moment_make_one_keyframe(bench, line):
-    line.viewers.set(1)
-    line.feed()
-    line.drain()
-    for worker in (0, 1):
-        bench.keyframe_requests("expert", worker).add(50)
-    for _ in range(3):
-        line.feed()
-    assert [line.unit()[1] for _ in range(3)] == [True, False, False]
-
-
-def test_the_first_frame_after_a_pause_without_viewers_is_a_keyframe(bench, line):
-    line.viewers.set(1)
-    line.feed()
-    line.feed()
-    line.viewers.set(0)
-    for _ in range(10):
-        line.feed()
-    line.viewers.set(1)
-    line.feed()
-    assert [line.unit()[:2] for _ in range(3)] == [(1, True), (2, False), (3, True)]
-    # What passed in the pause was wanted by nobody.
-    assert bench.value("appliance_encode_frames_skipped_total", rendition="expert") == 0
-
-
-def test_a_slow_encoder_takes_the_newest_frame_and_counts_the_others(bench, line):
-    line.viewers.set(1)
-    line.feed()
-    for number in (2, 3, 4):
-        publish(line.writer, line.frames[number], number=number, rtp_timestamp=number)
-    assert line.encoding.step()
-    assert not line.encoding.step()
-    line.readers[0].lease_next().release()
-    second = line.readers[0].lease_next()
-    assert (second.rtp_timestamp, second.number) == (4, 2)
-    assert bench.value("appliance_encode_frames_skipped_total", rendition="expert") == 2
-
-
-def test_a_worker_that_does_not_read_loses_units_and_the_other_none(bench, line):
-    line.viewers.set(1)
-    numbers = []
-    for _ in range(20):
-        line.feed()
-        numbers.append(line.unit(worker=1)[0])
-    assert numbers == list(range(1, 21))
-    assert bench.value("appliance_frames_dropped_total", rendition="expert", reason="no_slot") == 12
-    assert [line.unit(worker=0)[0] for _ in range(8)] == list(range(1, 9))
-    line.feed()
-    assert line.unit(worker=0)[0] == 21  # the gap tells the worker what it lost
-
-
-def test_a_unit_too_large_for_a_slot_is_dropped_and_the_next_is_a_keyframe(tmp_path, monkeypatch):
-    monkeypatch.setattr(topology, "UNIT_BYTES_MAX", 512 * 1024)
-    # Noise that no codec can compress, at a rate that lets it take more than a slot of 512 KiB.
-    bench = Workbench(tmp_path, "encode.scope.expert", VideoFormat(1280, 720), 1, 'h264 = "libx264"\nbitrate_kbps = 100000\npreset = "ultrafast"')
-    try:
-        planar = PlanarFormat(1280, 720)
-        line = Line(bench, workers=1)
-        line.viewers.set(1)
-        quiet = np.full(planar.frame_bytes, 128, np.uint8)
-        line.frames = [np.random.default_rng(5).integers(0, 256, planar.frame_bytes, dtype=np.uint8), quiet]
-        line.feed()
-        assert line.unit()[1]
-        line.feed()
-        line.feed()
-        assert bench.value("appliance_frames_dropped_total", rendition="expert", reason="too_large") == 1
-        assert line.unit()[:2] == (3, True)
-    finally:
-        bench.close()
-
-
-def test_an_encoder_that_failed_is_opened_anew_and_starts_with_a_keyframe(bench, line):
-    line.viewers.set(1)
-    line.feed()
-    line.feed()
-    broken = line.encoding._encoder
-    broken._context.encode(None)  # a flushed codec takes no further frame: FFmpeg answers with an error
-    line.feed()
-    assert bench.value("appliance_frames_dropped_total", rendition="expert", reason="encoder_error") == 1
-    line.feed()
-    line.feed()
-    assert line.encoding._encoder is not broken
-    assert [line.unit()[:2] for _ in range(4)] == [(1, True), (2, False), (3, True), (4, False)]
-
-
-def test_an_encoder_that_fails_again_and_again_ends_the_stage(bench, line):
-    line.viewers.set(1)
-    with pytest.raises(EncoderFault):
-        for _ in range(encode_stage.FAULTS_MAX + 1):
-            line.encoding._encoder._context.encode(None)
-            line.feed()
-    assert bench.value("appliance_frames_dropped_total", rendition="expert", reason="encoder_error") == encode_stage.FAULTS_MAX + 1
-
-
-@pytest.mark.parametrize("rendition, encoder", [("expert", "libx264"), ("class", "libx264"), ("expert.vp8", "libvpx"), ("class.vp8", "libvpx")])
-def test_each_rendition_names_its_encoder(tmp_path, rendition, encoder):
-    bench = make_bench(tmp_path, rendition)
-    try:
-        line = Line(bench, rendition)
-        line.viewers.set(1)
-        line.feed()
-        _, keyframe, octets = line.unit()
-        assert keyframe and (octets[0] & 1 == 0 if encoder == "libvpx" else h264.SPS in h264.nal_types(octets))
-        named = [name for name in encode_stage.ENCODERS if bench.value("appliance_encode_encoder_info", rendition=rendition, encoder=name)]
-        assert named == [encoder]
-    finally:
-        bench.close()
-
-
-def test_the_choice_is_one_line_in_the_log(tmp_path, caplog):
-    bench = make_bench(tmp_path, encoder='h264 = "auto"')
-    try:
-        with caplog.at_level("INFO", logger="encode.scope.expert"):
-            encode_stage.Encoding(bench.stage)
-        (record,) = caplog.records
-        assert "64x36 at 50 frames/s, 6000 kbit/s by " in record.getMessage()
-        assert sum(bench.value("appliance_encode_encoder_info", rendition="expert", encoder=name) for name in encode_stage.ENCODERS) == 1
-    finally:
-        bench.close()
-
-
-def test_a_named_encoder_that_does_not_work_here_is_a_warning_and_software_takes_over(tmp_path, caplog):
-    bench = make_bench(tmp_path, encoder='h264 = "h264_v4l2m2m"')
-    try:
-        encode_stage.Encoding(bench.stage)
-        if bench.value("appliance_encode_encoder_info", rendition="expert", encoder="h264_v4l2m2m"):
-            return  # this machine has such hardware
-        (record,) = caplog.records
-        assert record.levelname == "WARNING" and "refused: h264_v4l2m2m: " in record.getMessage()
-        assert bench.value("appliance_encode_encoder_info", rendition="expert", encoder="libx264") == 1
-    finally:
-        bench.close()
-
-
-def test_settings_follow_the_configuration_and_the_sdp(tmp_path):
-    bench = Workbench(tmp_path, "encode.scope.class", VideoFormat(64, 36, colorimetry="BT2020", range="FULL"), 1,
-                      'bitrate_kbps = 3000\npreset = "veryfast"\nh264_profile = "high"\nthreads = 2')
-    try:
-        settings = encode_stage.settings_of(bench.stage)
-        assert (settings.bitrate_bps, settings.preset, settings.profile, settings.threads) == (3_000_000, "veryfast", "high", 2)
-        assert settings.planar == PLANAR and settings.rate == 50
-        assert settings.colour.values() == (9, 14, 9, 2)
-        Encoder("libx264", replace(settings, threads=1))
-    finally:
-        bench.close()
-
-
-def test_run_encodes_on_the_doorbell_until_it_is_stopped(bench):
-    writer, reader = bench.writer_into("planar.scope"), bench.reader_of("units.scope.expert.0")
-    bench.viewers("expert").set(1)
-    thread = threading.Thread(target=encode.run, args=(bench.stage,))
-    thread.start()
-    try:
-        publish(writer, tissue(PLANAR, 1)[0], number=1)
-        assert reader.wait(10.0)
-        assert reader.lease_next().flags & KEYFRAME
-    finally:
-        bench.stage.stop(signal.SIGTERM)
-        thread.join(10)
-    assert not thread.is_alive()
-    assert bench.value("appliance_stage_ready") == 1
-    assert bench.value("appliance_stage_pid") == os.getpid()
+def test_it_stops_while_its_threads_wait(running):
+    running.viewers["expert"].set(1)
+    running.feed()
+    assert running.units("expert")[1]
+    running.stop()
+    assert running.bench.value("appliance_stage_ready") == 1
+    assert running.bench.value("appliance_stage_pid") == os.getpid()
