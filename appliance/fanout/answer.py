@@ -12,12 +12,14 @@ from appliance.protocol.h264 import DECODES, Profile
 
 PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
+ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 MID_BYTES_MAX = 16  # of a one-octet header extension element
 SCTP_PORT = 5000
 MESSAGE_BYTES_MAX = 262_144  # what we tell viewers that we take; they have no reason to send us anything
 
-# No goog-remb or transport-cc: one coding for all leaves nothing to adapt. No rtx: a lost packet is sent again as it was.
-_FEEDBACK = ("nack", "nack pli", "ccm fir", "rrtr")
+# Viewers estimate what they can receive themselves (goog-remb, with the help of abs-send-time): transport-cc would need a number of its own
+# in each packet of each viewer, for the same decision between three levels. No rtx: a lost packet is sent again as it was.
+_FEEDBACK = ("nack", "nack pli", "ccm fir", "goog-remb", "rrtr")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Choice:
     mid: str
     mid_id: int
     playout_delay_id: int
+    abs_send_time_id: int
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def choose(offer: Offer, audience: Audience, sent: Profile, available: Container
         if name in available:
             mid = offer.sections[offer.video].mid
             mid_id = offer.extensions.get(MID, (0, False))[0] if len(mid) <= MID_BYTES_MAX else 0
-            return Choice(name, coding, mid, mid_id, offer.extensions.get(PLAYOUT_DELAY, (0, False))[0])
+            playout_delay_id, abs_send_time_id = (offer.extensions.get(uri, (0, False))[0] for uri in (PLAYOUT_DELAY, ABS_SEND_TIME))
+            return Choice(name, coding, mid, mid_id, playout_delay_id, abs_send_time_id)
     raise OfferRefused(UNPROCESSABLE, f"the offer can receive neither H.264 ({sent.value}, packetization-mode=1) nor VP8")
 
 
@@ -100,7 +104,8 @@ def _credentials(transport: LocalTransport) -> list[str]:
 def _video(offer: Offer, choice: Choice, video: LocalVideo) -> list[str]:
     payload_type, track = choice.coding.payload_type, choice.rendition
     lines = [f"a=extmap:{number}{'/sendonly' if limited else ''} {uri}"
-             for uri, (number, limited) in offer.extensions.items() if number in (choice.mid_id, choice.playout_delay_id) and uri in (MID, PLAYOUT_DELAY)]
+             for uri, (number, limited) in offer.extensions.items()
+             if (uri, number) in ((MID, choice.mid_id), (PLAYOUT_DELAY, choice.playout_delay_id), (ABS_SEND_TIME, choice.abs_send_time_id))]
     lines += ["a=sendonly", f"a=msid:{video.stream} {track}", "a=rtcp:9 IN IP4 0.0.0.0", "a=rtcp-mux"]
     lines += ["a=rtcp-rsize"] if offer.reduced_size else []
     # Chromium then asks for the round trip (RFC 3611 section 4.4) and, knowing it, tells the page each frame's capture time.

@@ -1,4 +1,4 @@
-"""RTCP between the fan-out and its viewers: feedback in (RFC 3550, 4585, 5104, 3611), sender reports out.
+"""RTCP between the fan-out and its viewers: feedback in (RFC 3550, 4585, 5104, 3611, REMB), sender reports out.
 
 Called by fanout.session with plain bytes (SRTCP is undone by then). Knows no clock, keeps nothing from packet to packet.
 """
@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from appliance.errors import ProtocolError
 
 SENDER_REPORT, RECEIVER_REPORT, SOURCE_DESCRIPTION, TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK, EXTENDED_REPORT = 200, 201, 202, 205, 206, 207
-NACK, PLI, FIR = 1, 1, 4
+NACK, PLI, FIR, APPLICATION_FEEDBACK = 1, 1, 4, 15
 _CNAME, _RRTR, _DLRR = 1, 4, 5
 _VERSION = 2
+_REMB, _REMB_SOURCES_AT = b"REMB", 8
 _REPORT = struct.Struct("!IIIIII")
 _UNIX_TO_NTP_S = 2_208_988_800
 _SECOND_NS = 1_000_000_000
@@ -43,6 +44,7 @@ class Feedback:
     reports: list[ReceiverReport] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
     keyframe: bool = False
+    estimate_bps: int | None = None  # what the viewer believes it can receive at most
     reference_times: list[tuple[int, int]] = field(default_factory=list)  # (viewer's SSRC, middle 32 bits of its NTP time)
 
 
@@ -83,6 +85,8 @@ def _read(feedback: Feedback, kind: int, count: int, body: bytes, ssrc: int) -> 
         elif kind == PAYLOAD_FEEDBACK and count == FIR:  # RFC 5104 section 4.3.1.1: the target stands in each entry
             targets = (source for source, _ in struct.iter_unpack("!II", entries[:len(entries) // 8 * 8]))
             feedback.keyframe |= ssrc in targets
+        elif kind == PAYLOAD_FEEDBACK and count == APPLICATION_FEEDBACK and entries.startswith(_REMB):
+            _read_estimate(feedback, entries, ssrc)
     elif kind == EXTENDED_REPORT and len(body) >= 4:
         _read_extended(feedback, body)
 
@@ -94,6 +98,15 @@ def _read_reports(feedback: Feedback, blocks: bytes, count: int, ssrc: int) -> N
         if source == ssrc:
             lost = loss & 0xFF_FFFF
             feedback.reports.append(ReceiverReport(loss >> 24, lost - (lost >> 23 << 24), highest, jitter, last, delay))
+
+
+def _read_estimate(feedback: Feedback, entries: bytes, ssrc: int) -> None:
+    """draft-alvestrand-rmcat-remb-03 section 2.2: number of sources, 6 bits of exponent, 18 of mantissa, the sources."""
+    sources = entries[_REMB_SOURCES_AT:]
+    if len(entries) < _REMB_SOURCES_AT or len(sources) < 4 * entries[4]:
+        raise ProtocolError("rtcp", f"an estimate of {len(entries)} octets for more sources than they hold")
+    if ssrc.to_bytes(4, "big") in (sources[4 * i:4 * i + 4] for i in range(entries[4])):
+        feedback.estimate_bps = (int.from_bytes(entries[5:8], "big") & 0x3_FFFF) << (entries[5] >> 2)
 
 
 def _read_extended(feedback: Feedback, body: bytes) -> None:

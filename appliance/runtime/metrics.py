@@ -159,8 +159,13 @@ VIEWER_LATENCY_BUCKETS_S = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.075, 0.1, 0.12
 # Frames a second, not durations: one of them is kept as a second is, a thousand million in the cell.
 FRAME_RATE_BUCKETS = (1.0, 5.0, 10.0, 12.0, 14.0, 20.0, 24.0, 28.0, 35.0, 45.0, 48.0, 55.0, 65.0)
 VIEWER_MALFORMED = ("too_large", "not_json", "version", "field", "range", "too_often")
+# Why a viewer is moved between levels. Down: its own estimate (REMB), loss that resends do not repair, a queue that holds packets back, a
+# full socket here, pictures that come later and later. Up: its estimate has room, or nothing speaks against an attempt.
+FANOUT_MOVES = ("bandwidth", "loss", "delay", "skips", "latency", "headroom", "attempt")
 
 FANOUT_AUDIENCE = (
+    Metric("appliance_fanout_moves_total", COUNTER, "Viewers moved to another level of the picture, or to its next keyframe, by reason", _reasons(*FANOUT_MOVES),
+           scope=_AUDIENCE),
     Metric("appliance_viewer_latency_seconds", HISTOGRAM, "From capture to the screen, each frame, as the viewers' pages measured it", scope=_AUDIENCE,
            buckets_s=VIEWER_LATENCY_BUCKETS_S),
     Metric("appliance_viewer_visible_seconds_total", COUNTER, "Time that viewers' pages were visible; a hidden page shows nothing", scope=_AUDIENCE, scale=1e-9),

@@ -63,8 +63,8 @@ def test_the_answer_says_one_codec_one_source_and_one_transport():
     assert [group.items for group in parsed.group] == [["0", "1"]]
     assert media.fmt == [108] and media.direction == "sendonly" and media.rtcp_mux and media.dtls.role == "server"
     assert media.rtp.codecs[0].parameters == {"level-asymmetry-allowed": "1", "packetization-mode": "1", "profile-level-id": "42e020"}
-    assert {f"{item.type} {item.parameter or ''}".strip() for item in media.rtp.codecs[0].rtcpFeedback} == {"nack", "nack pli", "ccm fir"}
-    assert [extension.id for extension in media.rtp.headerExtensions] == [5, 9]
+    assert {f"{item.type} {item.parameter or ''}".strip() for item in media.rtp.codecs[0].rtcpFeedback} == {"nack", "nack pli", "ccm fir", "goog-remb"}
+    assert [extension.id for extension in media.rtp.headerExtensions] == [5, 9, 2]
     assert [(source.ssrc, source.cname, source.msid) for source in media.ssrc] == [(77, "worker", "scope expert")]
     assert (media.port, data.port, data.sctp_port) == (5004, 5004, 5000)
     assert media.ice_candidates_complete and media.ice_candidates[0].ip == "192.0.2.1"
@@ -74,6 +74,14 @@ def test_the_answer_says_one_codec_one_source_and_one_transport():
 @pytest.mark.parametrize("line", ["a=rtcp-rsize", "a=rtcp-xr:rcvr-rtt=all"])
 def test_what_the_offer_does_not_have_the_answer_has_not(line):
     assert line in written(CHROMIUM) and line not in written(CHROMIUM.replace(line, "a=x"))
+
+
+@pytest.mark.parametrize("line", ["a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time", "a=rtcp-fb:108 goog-remb"])
+def test_a_viewer_that_does_not_estimate_is_answered_as_before(line):
+    without = CHROMIUM.replace(line + "\r\n", "")
+    assert written(CHROMIUM).replace(line + "\r\n", "") == written(without)
+    assert "abs-send-time" in line or choose(without).abs_send_time_id == 2
+    assert "goog-remb" in line or choose(without).abs_send_time_id == 0
 
 
 def test_an_extension_that_the_viewer_only_receives_we_only_send():

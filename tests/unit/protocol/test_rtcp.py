@@ -42,6 +42,37 @@ def test_pli_and_fir_for_our_source_ask_for_a_keyframe():
     assert not rtcp.parse(pli, 1).keyframe and not rtcp.parse(fir, 2).keyframe
 
 
+@given(st.integers(0, 2**40), st.lists(numbers32, max_size=20))
+def test_an_estimate_is_read_when_it_is_about_our_source(bitrate, others):
+    def estimate(sources):
+        return bytes(rtp.RtcpPsfbPacket(fmt=15, ssrc=VIEWER, media_ssrc=0, fci=rtp.pack_remb_fci(bitrate, sources)))
+
+    read, sources = rtp.unpack_remb_fci(rtp.pack_remb_fci(bitrate, [SSRC]))
+    assert rtcp.parse(estimate([*others, SSRC]), SSRC).estimate_bps == read
+    assert rtcp.parse(estimate([source for source in others if source != SSRC]), SSRC).estimate_bps is None
+
+
+def test_the_largest_estimate_is_a_number_and_other_application_feedback_is_passed_over():
+    largest = struct.pack("!BBHII4sI", 0x8F, 206, 5, VIEWER, 0, b"REMB", 0x01FF_FFFF) + SSRC.to_bytes(4, "big")
+    assert rtcp.parse(largest, SSRC).estimate_bps == (2**18 - 1) << 63
+    assert rtcp.parse(largest.replace(b"REMB", b"REMC"), SSRC).estimate_bps is None
+
+
+@pytest.mark.parametrize("entries", [b"REMB", b"REMB\1\0\0\1", b"REMB\xff\0\0\1" + bytes(4 * 254)])
+def test_an_estimate_for_more_sources_than_it_names_is_refused(entries):
+    with pytest.raises(ProtocolError):
+        rtcp.parse(bytes(rtp.RtcpPsfbPacket(fmt=15, ssrc=VIEWER, media_ssrc=0, fci=entries)), SSRC)
+
+
+@given(st.binary(max_size=64))
+def test_any_application_feedback_gives_an_estimate_nothing_or_the_reason_rtcp(octets):
+    try:
+        estimate = rtcp.parse(bytes(rtp.RtcpPsfbPacket(fmt=15, ssrc=VIEWER, media_ssrc=0, fci=b"REMB" + octets + bytes(-len(octets) % 4))), SSRC).estimate_bps
+        assert estimate is None or 0 <= estimate < 1 << 81
+    except ProtocolError as refusal:
+        assert refusal.reason == "rtcp"
+
+
 def test_a_compound_is_read_to_its_end():
     compound = bytes(rtp.RtcpRrPacket(ssrc=VIEWER, reports=[report_block()])) + bytes(rtp.RtcpPsfbPacket(fmt=1, ssrc=VIEWER, media_ssrc=SSRC))
     feedback = rtcp.parse(compound, SSRC)
