@@ -1,4 +1,4 @@
-# distutils: sources = cext/kernels/srtp.c
+# distutils: sources = cext/kernels/srtp.c cext/kernels/gcm.c
 # distutils: libraries = crypto
 # cython: embedsignature=True
 """SRTP protection as the fan-out does it, packet by packet from Python.
@@ -9,16 +9,19 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from "srtp.h" nogil:
+    enum: GCM_OPENSSL, GCM_IPSEC_MB
     enum: SRTP_AES128_CM_SHA1_80, SRTP_AEAD_AES_128_GCM, SRTP_KEY_BYTES, SRTP_SALT_BYTES_MAX, SRTP_AUTHENTICATION_KEY_BYTES
     struct srtp_session:
         size_t tag_bytes
     int srtp_derive(int profile, const uint8_t *master_key, const uint8_t *master_salt, uint8_t *key, uint8_t *salt, uint8_t *authentication)
     size_t srtp_salt_bytes(int profile)
-    int srtp_open_derived(srtp_session *session, int profile, const uint8_t *key, const uint8_t *salt, const uint8_t *authentication)
+    int gcm_route()
+    int srtp_open_derived(srtp_session *session, int profile, int route, const uint8_t *key, const uint8_t *salt, const uint8_t *authentication)
     void srtp_close(srtp_session *session)
     size_t srtp_protect_packet(srtp_session *session, uint64_t index, uint8_t *packet, size_t header_bytes, const uint8_t *payload,
                                size_t payload_bytes)
 
+OPENSSL, IPSEC_MB = GCM_OPENSSL, GCM_IPSEC_MB
 AES128_CM_SHA1_80, AEAD_AES_128_GCM = SRTP_AES128_CM_SHA1_80, SRTP_AEAD_AES_128_GCM
 cdef enum:
     PACKET_ROOM = 65536
@@ -36,16 +39,23 @@ def derive(int profile, bytes master_key, bytes master_salt):
     return key[:SRTP_KEY_BYTES], salt[:srtp_salt_bytes(profile)], authentication[:SRTP_AUTHENTICATION_KEY_BYTES]
 
 
+def routes():
+    """How AES-GCM can be done here, the fastest last: OPENSSL, or OPENSSL and IPSEC_MB."""
+    return (OPENSSL, IPSEC_MB)[:gcm_route() + 1]
+
+
 cdef class Session:
     """Protects packets with session keys, as derive() gives them."""
 
     cdef srtp_session session
     cdef uint8_t packet[PACKET_ROOM]
 
-    def __cinit__(self, int profile, bytes key, bytes salt, bytes authentication_key=bytes(SRTP_AUTHENTICATION_KEY_BYTES)):
+    def __cinit__(self, int profile, bytes key, bytes salt, bytes authentication_key=bytes(SRTP_AUTHENTICATION_KEY_BYTES),
+                  int route=GCM_OPENSSL):
+        """AES-GCM goes by `route`, one of routes(); RuntimeError if this machine has no such route."""
         if (len(key), len(salt), len(authentication_key)) != (SRTP_KEY_BYTES, srtp_salt_bytes(profile), SRTP_AUTHENTICATION_KEY_BYTES):
             raise ValueError("a key has the wrong length for the profile")
-        if srtp_open_derived(&self.session, profile, key, salt, authentication_key):
+        if srtp_open_derived(&self.session, profile, route, key, salt, authentication_key):
             raise RuntimeError("OpenSSL refused")
 
     def __dealloc__(self):

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define GCM_SALT_BYTES 12u
-#define GCM_TAG_BYTES 16u
 #define CM_SALT_BYTES 14u
 #define CM_TAG_BYTES 10u
 #define SHA1_BYTES 20u
@@ -16,13 +15,12 @@
 enum label { LABEL_ENCRYPTION = 0, LABEL_AUTHENTICATION = 1, LABEL_SALT = 2 };
 
 /* Fetched once: OpenSSL 3's implicit fetch costs more than encrypting a small packet. They live as long as the process. */
-static EVP_CIPHER *gcm_cipher, *counter_cipher;
+static EVP_CIPHER *counter_cipher;
 static EVP_MAC *hmac;
 static pthread_once_t fetched = PTHREAD_ONCE_INIT;
 
 static void fetch_algorithms(void)
 {
-    gcm_cipher = EVP_CIPHER_fetch(NULL, "AES-128-GCM", NULL);
     counter_cipher = EVP_CIPHER_fetch(NULL, "AES-128-CTR", NULL);
     hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 }
@@ -71,17 +69,11 @@ int srtp_derive(enum srtp_profile profile, const uint8_t *master_key, const uint
     return failed;
 }
 
-static int open_gcm(struct srtp_session *session, const uint8_t *key)
-{
-    session->tag_bytes = GCM_TAG_BYTES;
-    return gcm_cipher && EVP_EncryptInit_ex2(session->cipher, gcm_cipher, key, NULL, NULL) == 1 ? 0 : -1;
-}
-
 static int open_counter_mode(struct srtp_session *session, const uint8_t *key, const uint8_t *authentication_key)
 {
     OSSL_PARAM digest[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, "SHA1", 0), OSSL_PARAM_construct_end()};
     session->tag_bytes = CM_TAG_BYTES;
-    if (!counter_cipher || !hmac || !(session->authentication = EVP_MAC_CTX_new(hmac)))
+    if (!counter_cipher || !hmac || !(session->cipher = EVP_CIPHER_CTX_new()) || !(session->authentication = EVP_MAC_CTX_new(hmac)))
         return -1;
     return EVP_EncryptInit_ex2(session->cipher, counter_cipher, key, NULL, NULL) == 1 &&
                    EVP_MAC_init(session->authentication, authentication_key, SRTP_AUTHENTICATION_KEY_BYTES, digest) == 1
@@ -89,16 +81,22 @@ static int open_counter_mode(struct srtp_session *session, const uint8_t *key, c
                : -1;
 }
 
-int srtp_open_derived(struct srtp_session *session, enum srtp_profile profile, const uint8_t *key, const uint8_t *salt,
-                      const uint8_t *authentication_key)
+static int open_gcm(struct srtp_session *session, enum gcm_route route, const uint8_t *key)
+{
+    session->tag_bytes = GCM_TAG_BYTES;
+    return gcm_open(&session->gcm, route, key);
+}
+
+int srtp_open_derived(struct srtp_session *session, enum srtp_profile profile, enum gcm_route route, const uint8_t *key,
+                      const uint8_t *salt, const uint8_t *authentication_key)
 {
     pthread_once(&fetched, fetch_algorithms);
     memset(session, 0, sizeof *session);
-    if (!srtp_salt_bytes(profile) || !(session->cipher = EVP_CIPHER_CTX_new()))
+    if (!srtp_salt_bytes(profile))
         return -1;
     session->profile = profile;
     memcpy(session->salt, salt, srtp_salt_bytes(profile));
-    int failed = profile == SRTP_AEAD_AES_128_GCM ? open_gcm(session, key) : open_counter_mode(session, key, authentication_key);
+    int failed = profile == SRTP_AEAD_AES_128_GCM ? open_gcm(session, route, key) : open_counter_mode(session, key, authentication_key);
     if (failed)
         srtp_close(session);
     return failed;
@@ -110,7 +108,7 @@ int srtp_open(struct srtp_session *session, enum srtp_profile profile, const uin
     memset(session, 0, sizeof *session);
     int failed = srtp_derive(profile, master_key, master_salt, key, salt, authentication_key);
     if (!failed)
-        failed = srtp_open_derived(session, profile, key, salt, authentication_key);
+        failed = srtp_open_derived(session, profile, gcm_route(), key, salt, authentication_key);
     OPENSSL_cleanse(key, sizeof key);
     OPENSSL_cleanse(salt, sizeof salt);
     OPENSSL_cleanse(authentication_key, sizeof authentication_key);
@@ -119,7 +117,8 @@ int srtp_open(struct srtp_session *session, enum srtp_profile profile, const uin
 
 void srtp_close(struct srtp_session *session)
 {
-    /* Both free functions clear the key schedules that they hold. */
+    /* All three clear the key schedules that they hold. */
+    gcm_close(&session->gcm);
     EVP_CIPHER_CTX_free(session->cipher);
     EVP_MAC_CTX_free(session->authentication);
     OPENSSL_cleanse(session, sizeof *session);
@@ -140,17 +139,9 @@ static size_t protect_gcm(struct srtp_session *session, uint64_t index, uint8_t 
     for (int i = 0; i < 4; i++)
         iv[2 + i] ^= packet[8 + i];
     xor_index(iv + 6, index);
-    uint8_t *target = packet + header_bytes;
-    OSSL_PARAM tag[] = {OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, target + payload_bytes, GCM_TAG_BYTES),
-                        OSSL_PARAM_construct_end()};
-    int written;
-    return EVP_EncryptInit_ex2(session->cipher, NULL, NULL, iv, NULL) == 1 &&
-                   EVP_EncryptUpdate(session->cipher, NULL, &written, packet, (int)header_bytes) == 1 &&
-                   EVP_EncryptUpdate(session->cipher, target, &written, payload, (int)payload_bytes) == 1 &&
-                   EVP_EncryptFinal_ex(session->cipher, target + payload_bytes, &written) == 1 &&
-                   EVP_CIPHER_CTX_get_params(session->cipher, tag) == 1
-               ? header_bytes + payload_bytes + GCM_TAG_BYTES
-               : 0;
+    return gcm_seal(&session->gcm, iv, packet, header_bytes, payload, payload_bytes, packet + header_bytes)
+               ? 0
+               : header_bytes + payload_bytes + GCM_TAG_BYTES;
 }
 
 static size_t protect_counter_mode(struct srtp_session *session, uint64_t index, uint8_t *packet, size_t header_bytes,

@@ -1,4 +1,4 @@
-/* SRTP protection of RTP packets (RFC 3711, RFC 7714) with OpenSSL's EVP contexts kept alive: per packet only the IV changes.
+/* SRTP protection of RTP packets (RFC 3711, RFC 7714) with keys kept expanded: per packet only the IV changes.
  *
  * One session = one direction of one viewer with one SSRC. SRTCP has other derived keys and its own index (RFC 3711 4.3) and is not
  * made here. The caller sees to it that an index is never used for different octets.
@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gcm.h"
+
 /* DTLS-SRTP's numbers of the protection profiles (RFC 5764 4.1.2, RFC 7714 14.2). */
 enum srtp_profile { SRTP_AES128_CM_SHA1_80 = 0x0001, SRTP_AEAD_AES_128_GCM = 0x0007 };
 
@@ -20,8 +22,9 @@ enum srtp_profile { SRTP_AES128_CM_SHA1_80 = 0x0001, SRTP_AEAD_AES_128_GCM = 0x0
 
 struct srtp_session {
     enum srtp_profile profile;
-    EVP_CIPHER_CTX *cipher;
-    EVP_MAC_CTX *authentication; /* AES-CM profile only */
+    struct gcm gcm;              /* AES-GCM profile */
+    EVP_CIPHER_CTX *cipher;      /* AES-CM profile */
+    EVP_MAC_CTX *authentication; /* AES-CM profile */
     uint8_t salt[SRTP_SALT_BYTES_MAX];
     size_t tag_bytes;
 };
@@ -35,9 +38,9 @@ size_t srtp_salt_bytes(enum srtp_profile profile);
 
 /* Opens a session from DTLS's master key and salt: 0, or -1 (profile not served, OpenSSL refused) with nothing left open. */
 int srtp_open(struct srtp_session *session, enum srtp_profile profile, const uint8_t *master_key, const uint8_t *master_salt);
-/* The same from session keys. */
-int srtp_open_derived(struct srtp_session *session, enum srtp_profile profile, const uint8_t *key, const uint8_t *salt,
-                      const uint8_t *authentication_key);
+/* The same from session keys, with AES-GCM by this route. */
+int srtp_open_derived(struct srtp_session *session, enum srtp_profile profile, enum gcm_route route, const uint8_t *key,
+                      const uint8_t *salt, const uint8_t *authentication_key);
 /* Frees the contexts and zeroes the session; it may be closed twice. */
 void srtp_close(struct srtp_session *session);
 

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pylibsrtp import Error, Policy, Session as Reader
 
-from cext.srtp import AEAD_AES_128_GCM, AES128_CM_SHA1_80, Session, derive
+from cext.srtp import AEAD_AES_128_GCM, AES128_CM_SHA1_80, IPSEC_MB, OPENSSL, Session, derive, routes
 
 KEY = bytes(range(16))
 SALTS = {AEAD_AES_128_GCM: bytes(range(100, 112)), AES128_CM_SHA1_80: bytes(range(100, 114))}
 READERS = {AEAD_AES_128_GCM: Policy.SRTP_PROFILE_AEAD_AES_128_GCM, AES128_CM_SHA1_80: Policy.SRTP_PROFILE_AES128_CM_SHA1_80}
+routes_here = pytest.mark.parametrize("route", routes(), ids=["openssl", "ipsec-mb"][:len(routes())])
 both_profiles = pytest.mark.parametrize("profile", SALTS, ids=["AEAD_AES_128_GCM", "AES128_CM_SHA1_80"])
 
 
@@ -18,8 +19,8 @@ def reader(profile: int) -> Reader:
     return Reader(Policy(key=KEY + SALTS[profile], ssrc_type=Policy.SSRC_ANY_INBOUND, srtp_profile=READERS[profile]))
 
 
-def session(profile: int) -> Session:
-    return Session(profile, *derive(profile, KEY, SALTS[profile]))
+def session(profile: int, route: int = OPENSSL) -> Session:
+    return Session(profile, *derive(profile, KEY, SALTS[profile]), route)
 
 
 def header(index: int, extension: bytes = b"") -> bytes:
@@ -43,20 +44,22 @@ def test_counter_mode_makes_the_key_stream_of_rfc_3711_appendix_b2():
                                                "41E95B3BB0A2E8DD477901E4FCA894C0")
 
 
-def test_gcm_protects_the_packet_of_rfc_7714_section_16_1_1():
+@routes_here
+def test_gcm_protects_the_packet_of_rfc_7714_section_16_1_1(route):
     packet = bytes.fromhex("8040f17b8041f8d35501a0b2" "47616c6c696120657374206f6d6e697320646976697361"
                            "20696e207061727465732074726573")
-    protected = Session(AEAD_AES_128_GCM, KEY, bytes.fromhex("517569642070726f2071756f")).protect(0xF17B, packet[:12], packet[12:])
+    protected = Session(AEAD_AES_128_GCM, KEY, bytes.fromhex("517569642070726f2071756f"), route=route).protect(0xF17B, packet[:12], packet[12:])
     assert protected.hex() == ("8040f17b8041f8d35501a0b2" "f24de3a3fb34de6cacba861c9d7e4bcabe633bd50d294e6f42a5f47a51c7d19b36de3adf8833"
                                "899d7f27beb16a9152cf765ee4390cce")
 
 
+@routes_here
 @both_profiles
 @settings(max_examples=60, deadline=None)
 @given(start=st.integers(0, 0x7FFF), payloads=st.lists(st.binary(max_size=1160), min_size=1, max_size=6),
        words=st.integers(0, 7))
-def test_libsrtp_reads_what_we_protect(profile, start, payloads, words):
-    ours, theirs = session(profile), reader(profile)
+def test_libsrtp_reads_what_we_protect(profile, route, start, payloads, words):
+    ours, theirs = session(profile, route), reader(profile)
     for index, payload in enumerate(payloads, start):
         plain = header(index, bytes([0x52, 0, 0, 0]) * words)
         assert theirs.unprotect(ours.protect(index, plain, payload)) == plain + payload
@@ -100,3 +103,15 @@ def test_wrong_key_lengths_and_indices_are_refused(profile):
 def test_an_unknown_profile_is_refused():
     with pytest.raises(ValueError):
         derive(0x0008, KEY, bytes(12))
+
+
+def test_a_route_that_this_machine_lacks_is_refused():
+    with pytest.raises(RuntimeError):
+        Session(AEAD_AES_128_GCM, KEY, SALTS[AEAD_AES_128_GCM], route=IPSEC_MB + 1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(index=st.integers(0, 2**48 - 1), payload=st.binary(max_size=1200), words=st.integers(0, 8))
+def test_every_route_makes_the_same_octets(index, payload, words):
+    packets = {session(AEAD_AES_128_GCM, route).protect(index, header(index, bytes(4 * words)), payload) for route in routes()}
+    assert len(packets) == 1

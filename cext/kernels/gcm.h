@@ -1,0 +1,35 @@
+/* AES-128-GCM under a key that stays expanded: by Intel's ipsec-mb where its library is installed and says it fits, else by OpenSSL.
+ *
+ * Used by srtp.c for every packet of every viewer. The library is looked for once, when the first key is opened, and must give OpenSSL's
+ * octets for a sample. Both may be asked for by name, for tests. Checks no tags: it only encrypts.
+ */
+#ifndef APPLIANCE_GCM_H
+#define APPLIANCE_GCM_H
+
+#include <openssl/evp.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GCM_KEY_BYTES 16u
+#define GCM_IV_BYTES 12u
+#define GCM_TAG_BYTES 16u
+
+enum gcm_route { GCM_OPENSSL, GCM_IPSEC_MB };
+
+struct gcm {
+    EVP_CIPHER_CTX *context; /* OpenSSL's */
+    void *expanded_key;      /* ipsec-mb's; NULL: OpenSSL does it */
+};
+
+/* The fastest route of this machine. */
+enum gcm_route gcm_route(void);
+/* 0, or -1 if there is no such route or no memory, with nothing left open. */
+int gcm_open(struct gcm *gcm, enum gcm_route route, const uint8_t *key);
+/* Clears the key. It may be closed twice. */
+void gcm_close(struct gcm *gcm);
+/* Encrypts `bytes` octets from `source` to `target` (apart from each other) and writes the tag of both and of `header` behind them.
+ * 0, or -1 if OpenSSL failed. */
+int gcm_seal(struct gcm *gcm, const uint8_t *iv, const uint8_t *header, size_t header_bytes, const uint8_t *source, size_t bytes,
+             uint8_t *target);
+
+#endif
