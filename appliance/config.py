@@ -27,6 +27,8 @@ H264_ENCODERS = ("auto", "libx264", "h264_nvenc", "h264_qsv", "h264_amf", "h264_
 H264_PROFILES = ("constrained-baseline", "high")
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
+RECEPTIONS = ("auto", "packet-ring", "socket")
+
 _STREAM_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _INTERFACE_NAME = re.compile(r"[^\s/:]{1,15}")  # Source: dev_valid_name() in Linux net/core/dev.c; ':' marks an alias
 _MEDIA_PORTS = re.compile(r"([0-9]{4,5})(?:-([0-9]{4,5}))?")
@@ -108,6 +110,7 @@ class StreamConfig:
     video: str
     metadata: str | None
     audio: str | None
+    receive: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -298,6 +301,7 @@ def _streams(top: Table) -> tuple[StreamConfig, ...]:
             video=table.flow("video", required=True) or "",
             metadata=table.flow("metadata"),
             audio=table.flow("audio"),
+            receive=table.choice("receive", "auto", RECEPTIONS),
         ))
         table.close()
     return tuple(streams)
@@ -345,4 +349,5 @@ interface = "lo"                   # where the multicast groups are joined: a na
 video = "endoscope.sdp"            # a path or an http(s) URL
 # metadata = "endoscope-metadata.sdp"
 # audio = "room.sdp"              # sound is not received yet
+# receive = "auto"                 # auto: a packet ring where the kernel and CAP_NET_RAW allow it, else a socket; or "packet-ring", "socket"
 """

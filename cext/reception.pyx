@@ -1,9 +1,10 @@
-# distutils: sources = cext/kernels/reception.c cext/kernels/assembly.c cext/kernels/sequence.c cext/kernels/rfc4175.c cext/kernels/ring_sink.c cext/kernels/ring.c
+# distutils: sources = cext/kernels/reception.c cext/kernels/packet_ring.c cext/kernels/ip_datagram.c cext/kernels/assembly.c cext/kernels/sequence.c cext/kernels/rfc4175.c cext/kernels/ring_sink.c cext/kernels/ring.c
 # cython: embedsignature=True
-"""Reception of one uncompressed video flow: socket -> assembly -> raw ring, all in C with the GIL released.
+"""Reception of one uncompressed video flow: socket or packet ring -> assembly -> raw ring, all in C with the GIL released.
 
-The ingest stage calls Reception.run() and then moves Assembly.statistics() to its counters; nothing in Python runs per packet.
+The ingest stage calls run() of a Reception or a PacketRing and then moves Assembly.statistics() to its counters; nothing in Python runs per packet.
 """
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from cext.ring cimport RingWriter, ring
@@ -51,12 +52,27 @@ cdef extern from "ring_sink.h" nogil:
 
 cdef extern from "reception.h" nogil:
     struct reception_statistics:
-        uint64_t datagrams, buffers, calls, kernel_drops
+        uint64_t datagrams, buffers, batches, kernel_drops
     struct reception:
         reception_statistics statistics
     reception *reception_new(int fd)
     void reception_free(reception *r)
     int reception_run(reception *r, assembly *a, int64_t duration_ns)
+
+cdef extern from "ip_datagram.h" nogil:
+    enum: REFUSALS
+    const char *refusal_reasons[]
+
+cdef extern from "packet_ring.h" nogil:
+    enum: RING_BLOCK_BYTES, RING_BLOCK_TIMEOUT_MS
+    struct packet_ring:
+        reception_statistics statistics
+        uint64_t refused[16]
+    packet_ring *packet_ring_new(int fd, uint32_t blocks, c_bool merged)
+    void packet_ring_free(packet_ring *r)
+    int packet_ring_run(packet_ring *r, assembly *a, int64_t duration_ns)
+
+BLOCK_BYTES, BLOCK_TIMEOUT_MS = RING_BLOCK_BYTES, RING_BLOCK_TIMEOUT_MS
 
 
 cdef class Assembly:
@@ -147,6 +163,41 @@ cdef class Reception:
             raise OSError(-result, "reception failed")
 
     def statistics(self):
-        """Totals since the start: datagrams, buffers (merged datagrams are one), calls, kernel_drops."""
-        cdef reception_statistics *s = &self.reception.statistics
-        return {"datagrams": s.datagrams, "buffers": s.buffers, "calls": s.calls, "kernel_drops": s.kernel_drops}
+        """Totals since the start: datagrams, buffers (merged datagrams are one), batches, kernel_drops; `refused` by reason, which the kernel counts."""
+        return _totals(&self.reception.statistics) | {"refused": {}}
+
+
+cdef class PacketRing:
+    """Batches of datagrams from a bound packet socket's TPACKET_V3 ring of `blocks` into an assembly. The socket stays the caller's and must outlive this.
+
+    `merged`: the socket has PACKET_VNET_HDR set. OSError if the ring cannot be mapped.
+    """
+    cdef packet_ring *ring
+    cdef readonly Assembly assembly
+
+    def __cinit__(self, int fd, uint32_t blocks, bint merged, Assembly assembly not None):
+        self.assembly = assembly
+        self.ring = packet_ring_new(fd, blocks, merged)
+        if self.ring == NULL:
+            PyErr_SetFromErrno(OSError)
+
+    def __dealloc__(self):
+        if self.ring != NULL:
+            packet_ring_free(self.ring)
+
+    def run(self, int64_t duration_ns):
+        """Receives for about `duration_ns` without the GIL, less if a signal comes. OSError if the socket fails; an interface that is down is silent."""
+        cdef int result
+        with nogil:
+            result = packet_ring_run(self.ring, self.assembly.assembly, duration_ns)
+        if result < 0:
+            raise OSError(-result, "reception failed")
+
+    def statistics(self):
+        """Totals since the start: datagrams, buffers (merged datagrams are one), batches, kernel_drops; `refused` by reason."""
+        refused = {refusal_reasons[i].decode(): self.ring.refused[i] for i in range(1, REFUSALS)}
+        return _totals(&self.ring.statistics) | {"refused": refused}
+
+
+cdef dict _totals(const reception_statistics *s):
+    return {"datagrams": s.datagrams, "buffers": s.buffers, "batches": s.batches, "kernel_drops": s.kernel_drops}

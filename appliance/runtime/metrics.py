@@ -45,6 +45,10 @@ SUPERVISOR = (
     Metric("appliance_supervisor_restarts_total", COUNTER, "Restarts of a stage since the appliance started", scope=("stage",)),
 )
 
+PACKET_RING, SOCKET = INGEST_BACKENDS = ("packet-ring", "socket")
+# As cext/kernels/ip_datagram.h orders them.
+INGEST_REFUSALS = ("ip_header", "ip_checksum", "fragment", "udp_length", "udp_checksum")
+
 INGEST = EVERY_STAGE + (
     LATENCY,
     Metric("appliance_ingest_frames_total", COUNTER, "Frames published, complete or not"),
@@ -56,7 +60,10 @@ INGEST = EVERY_STAGE + (
     Metric("appliance_ingest_packets_reordered_total", COUNTER, "Packets that came behind a later one, in time for their frame"),
     Metric("appliance_ingest_packets_late_total", COUNTER, "Packets whose frame was already closed"),
     Metric("appliance_ingest_bytes_total", COUNTER, "Octets of accepted RTP packets"),
-    Metric("appliance_ingest_kernel_drops_total", COUNTER, "Receive buffers, each of one packet or several merged ones, that found the socket full"),
+    Metric("appliance_ingest_kernel_drops_total", COUNTER, "Receive buffers, each of one packet or several merged ones, that found socket or packet ring full"),
+    Metric("appliance_ingest_packets_refused_total", COUNTER, "Packets with a wrong IP or UDP header in the packet ring; for a socket the kernel throws them away",
+           _reasons(*INGEST_REFUSALS)),
+    Metric("appliance_ingest_backend_info", GAUGE, "1 for the way that the flow is received", choices=(("backend", INGEST_BACKENDS),)),
     Metric("appliance_ingest_frames_incomplete_total", COUNTER, "Frames published with holes, which show samples under a second old of the same place, or grey"),
     Metric("appliance_ingest_rows_missing_total", COUNTER, "Rows with a hole, of all frames published"),
     Metric("appliance_ingest_frames_arrival_timed_total", COUNTER, "Frames whose RTP time was not near TAI: their capture time is their arrival"),

@@ -3,6 +3,7 @@
 Used by every receiving stage. A socket receives its own group and nothing else (IP_MULTICAST_ALL=0); closing it leaves the group. An interface
 that is made anew takes the membership with it and tells nobody: Membership joins again.
 """
+import ctypes
 import errno
 import ipaddress
 import logging
@@ -17,7 +18,8 @@ from appliance.protocol.sdp import Flow
 # Linux values (include/uapi/linux/in.h, in6.h, asm-generic/socket.h); Python's socket module lacks them.
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 _MCAST_JOIN_GROUP, _MCAST_LEAVE_GROUP, _MCAST_JOIN_SOURCE_GROUP = 42, 45, 46
-_SO_RCVBUFFORCE, _SO_RXQ_OVFL = 33, 40
+_SO_RCVBUFFORCE, _SO_RXQ_OVFL, _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 33, 40, 26, 27
+_INSTRUCTION_BYTES = 8  # of struct sock_filter
 _SOCKADDR_STORAGE_BYTES = 128
 SILENCE_NS_MAX = 5_000_000_000
 """After so long without a datagram the membership is renewed, and again every time as long passes."""
@@ -25,9 +27,10 @@ SILENCE_NS_MAX = 5_000_000_000
 _log = logging.getLogger("multicast")
 
 
-def open_receiver(flow: Flow, interface: str, receive_buffer_bytes: int) -> socket.socket:
+def open_receiver(flow: Flow, interface: str, receive_buffer_bytes: int, socket_filter: bytes | None = None) -> socket.socket:
     """A blocking UDP socket that receives `flow` on `interface` (a name, or an address of it), with SO_RXQ_OVFL set.
 
+    A `socket_filter` (classic BPF) is there before the first datagram is.
     Raises ConfigurationError: no such interface, no such local address, port in use, or too many groups joined. A kernel that grants a
     smaller receive buffer than asked is a warning in the log, with the line that mends it.
     """
@@ -38,6 +41,8 @@ def open_receiver(flow: Flow, interface: str, receive_buffer_bytes: int) -> sock
     try:
         _size_buffer(receiver, receive_buffer_bytes)
         receiver.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        if socket_filter is not None:
+            attach_filter(receiver, socket_filter)
         if group.is_multicast:
             # Several receivers of one group on one machine are normal; two of one unicast port would steal from each other.
             receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,12 +63,13 @@ class Membership:
     """Keeps a receiver of open_receiver in its group, whatever becomes of the interface.
 
     It joins again on the same socket: a new one would not get its receive buffer, for which a stage that is ready has no privilege any more.
-    A group of link-local scope is bound to the link itself, and such a stage has to be started again.
+    A group of link-local scope is bound to the link itself, and such a stage has to be started again. `index` is the interface's number when it was
+    last looked for.
     """
 
     def __init__(self, receiver: socket.socket, flow: Flow, interface: str) -> None:
-        self.interface = interface
-        self._receiver, self._flow, self._index = receiver, flow, interface_index(interface)
+        self.interface, self.index = interface, interface_index(interface)
+        self._receiver, self._flow = receiver, flow
         self._datagrams, self._since_ns, self._lost = 0, None, False
 
     def keep(self, datagrams: int, now_monotonic_ns: int) -> None:
@@ -72,23 +78,23 @@ class Membership:
             self._datagrams, self._since_ns = datagrams, now_monotonic_ns
         elif now_monotonic_ns - self._since_ns > SILENCE_NS_MAX:
             self._since_ns = now_monotonic_ns
-            if ipaddress.ip_address(self._flow.group).is_multicast:
-                self._renew()
+            self._renew()
 
     def _renew(self) -> None:
         try:
             index = interface_index(self.interface)
-            # Left even where nothing changed: whether the kernel still holds the membership cannot be asked.
-            _leave(self._receiver, self._flow, self._index)
-            _join(self._receiver, self._flow, self.interface, index)
+            if ipaddress.ip_address(self._flow.group).is_multicast:
+                # Left even where nothing changed: whether the kernel still holds the membership cannot be asked.
+                _leave(self._receiver, self._flow, self.index)
+                _join(self._receiver, self._flow, self.interface, index)
         except (ConfigurationError, OSError) as error:
             if not self._lost:
                 _log.warning("%s cannot be received, trying again every %d s: %s", self._flow.group, SILENCE_NS_MAX // 1_000_000_000, error)
             self._lost = True
             return
-        if self._lost or index != self._index:
-            _log.warning("joined %s again: %s is back", self._flow.group, self.interface)
-        self._index, self._lost = index, False
+        if self._lost or index != self.index:
+            _log.warning("%s can be received again: %s is back", self._flow.group, self.interface)
+        self.index, self._lost = index, False
 
 
 def interface_index(interface: str) -> int:
@@ -100,6 +106,17 @@ def interface_index(interface: str) -> int:
     known = ", ".join(f"{adapter.name} ({', '.join(_text(address) for address in adapter.ips) or 'no address'})" for adapter in adapters)
     raise ConfigurationError("interface", f"one of this machine's interfaces: {known}", f'"{interface}"',
                              'Set interface = "<name>" of the stream to the one that the video network is on.')
+
+
+def attach_filter(receiver: socket.socket, program: bytes) -> None:
+    """Attaches a classic BPF program; a socket that is not bound yet then never holds a packet that it refuses. OSError if the kernel refuses it."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    receiver.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program) // _INSTRUCTION_BYTES, ctypes.addressof(instructions)))
+
+
+def detach_filter(receiver: socket.socket) -> None:
+    """Lets the socket receive everything that is addressed to it again."""
+    receiver.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def _text(address: ifaddr.IP) -> str:

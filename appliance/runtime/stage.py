@@ -21,8 +21,8 @@ from appliance.runtime.ring import RingReader, RingWriter
 
 PLAN_VARIABLE = "APPLIANCE_STAGE_PLAN_FD"
 HEARTBEAT_INTERVAL_S = 0.25
-# Stages that ask for a receive buffer above net.core.rmem_max while they start. No other stage needs a privilege, and none once it works.
-_RECEIVERS = ("ingest", "metadata", "sound")
+# Privileges while a stage starts: for a receive buffer above net.core.rmem_max, and for a packet ring. No other stage needs one, and none once it works.
+_PRIVILEGES = {"ingest": (capabilities.NET_ADMIN, capabilities.NET_RAW), "metadata": (capabilities.NET_ADMIN,), "sound": (capabilities.NET_ADMIN,)}
 _PR_SET_PDEATHSIG = 1
 
 
@@ -155,12 +155,12 @@ def open_stage(name: str) -> Stage:
         plan: StagePlan = pickle.load(file)  # written by our own parent into memory that only it and we hold
     _end_with(plan.supervisor_pid)
     _allow_descriptors()
-    privileged = name.split(".")[0] in _RECEIVERS
-    capabilities.keep_only(*([capabilities.NET_ADMIN] if privileged else []))
+    privileges = _PRIVILEGES.get(name.split(".")[0], ())
+    capabilities.keep_only(*privileges)
     if plan.name != name:
         raise SystemExit(f"stage {name} was given the plan of {plan.name}")
     stage = Stage(plan)
-    stage._privileged = privileged
+    stage._privileged = bool(privileges)
     signal.signal(signal.SIGTERM, stage.stop)
     signal.signal(signal.SIGINT, stage.stop)
     return stage

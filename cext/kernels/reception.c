@@ -3,11 +3,20 @@
 #include "ring_sink.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+/* Buffers that the socket has refused so far, by its filter or for want of room; 0 where the kernel does not say. */
+static uint32_t refused_before(int fd)
+{
+    uint32_t memory[SK_MEMINFO_VARS] = {0};
+    socklen_t length = sizeof memory;
+    return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &length) ? 0 : memory[SK_MEMINFO_DROPS];
+}
 
 struct reception *reception_new(int fd)
 {
@@ -20,6 +29,7 @@ struct reception *reception_new(int fd)
         return NULL;
     }
     reception->fd = fd;
+    reception->overflow = refused_before(fd);
     for (uint32_t i = 0; i < BATCH_BUFFERS; i++) {
         reception->vectors[i].iov_base = reception->arena + (size_t)i * (BUFFER_BYTES + BUFFER_STAGGER_BYTES);
         reception->vectors[i].iov_len = BUFFER_BYTES;
@@ -77,17 +87,16 @@ static void deliver(struct reception *reception, struct assembly *assembly, uint
     message->msg_hdr.msg_flags = 0;
 }
 
-/* Sleeps until there may be something to read. False if a signal came. */
-static bool rest(const struct reception *reception, int64_t now_monotonic_ns, int64_t until_monotonic_ns)
+int reception_rest(int fd, int64_t last_monotonic_ns, int64_t now_monotonic_ns, int64_t until_monotonic_ns)
 {
-    if (now_monotonic_ns - reception->last_monotonic_ns < BLANKING_NS_MAX) {
+    if (now_monotonic_ns - last_monotonic_ns < BLANKING_NS_MAX) {
         const struct timespec pause = {.tv_nsec = BATCH_PAUSE_NS};
-        return clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL) == 0;
+        return clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL) == 0 ? 0 : -1;
     }
     int64_t left_ns = until_monotonic_ns - now_monotonic_ns;
     const struct timespec timeout = {.tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000};
-    struct pollfd entry = {.fd = reception->fd, .events = POLLIN};
-    return ppoll(&entry, 1, &timeout, NULL) >= 0;
+    struct pollfd entry = {.fd = fd, .events = POLLIN};
+    return ppoll(&entry, 1, &timeout, NULL) < 0 ? -1 : entry.revents;
 }
 
 int reception_run(struct reception *reception, struct assembly *assembly, int64_t duration_ns)
@@ -103,13 +112,13 @@ int reception_run(struct reception *reception, struct assembly *assembly, int64_
         if (count > 0) {
             now = instant_now();
             reception->last_monotonic_ns = now.monotonic_ns;
-            reception->statistics.calls++;
+            reception->statistics.batches++;
             for (uint32_t i = 0; i < (uint32_t)count; i++)
                 deliver(reception, assembly, i, &now);
         }
         assembly_tick(assembly, now.monotonic_ns);
         /* A full batch: more is waiting. */
-        if (count < (int)BATCH_BUFFERS && !rest(reception, now.monotonic_ns, until))
+        if (count < (int)BATCH_BUFFERS && reception_rest(reception->fd, reception->last_monotonic_ns, now.monotonic_ns, until) < 0)
             return 0;
         now = instant_now();
     }

@@ -1,6 +1,7 @@
 /* Datagrams of one flow from a UDP socket, in batches, into an assembly. Sleeps between batches: it never polls busily.
  *
  * The socket comes ready (bound, joined, non-blocking or not); UDP_GRO and SO_RXQ_OVFL are honoured where it has them set.
+ * What it counts, and when it sleeps, the packet ring shares.
  */
 #ifndef APPLIANCE_RECEPTION_H
 #define APPLIANCE_RECEPTION_H
@@ -25,9 +26,13 @@
 struct reception_statistics {
     uint64_t datagrams;    /* UDP payloads, merged ones taken apart */
     uint64_t buffers;      /* as the kernel handed them over */
-    uint64_t calls;        /* of recvmmsg that brought something */
-    uint64_t kernel_drops; /* buffers, merged or not, for which the socket had no room (SO_RXQ_OVFL) */
+    uint64_t batches;      /* looks at the socket or the ring that brought something */
+    uint64_t kernel_drops; /* buffers, merged or not, for which socket or ring had no room */
 };
+
+/* Sleeps until there may be something to read: a pause while packets flow, else until the descriptor is readable, at most until
+ * `until_monotonic_ns`. Returns the events that poll told of; -1 if a signal came. */
+int reception_rest(int fd, int64_t last_monotonic_ns, int64_t now_monotonic_ns, int64_t until_monotonic_ns);
 
 struct reception {
     int fd;
@@ -40,7 +45,7 @@ struct reception {
     uint8_t *arena;
 };
 
-/* NULL without memory. Does not take the descriptor over. */
+/* NULL without memory. Does not take the descriptor over. What the socket dropped before is not counted. */
 struct reception *reception_new(int fd);
 void reception_free(struct reception *reception);
 /* Receives for about `duration_ns`, less if a signal comes. 0, or a negative errno of the socket. */

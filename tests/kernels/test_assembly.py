@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from appliance import clock
 from appliance.frame import DISCONTINUITY, INCOMPLETE, VideoFormat
-from appliance.ingest import assemble
+from appliance.ingest.stage import assemble
 from appliance.protocol import rfc4175
 from appliance.protocol.rtp import RtpHeader, build, parse
 from appliance.protocol.sdp import VideoFlow

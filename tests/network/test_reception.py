@@ -4,15 +4,16 @@ import socket
 import stat
 import struct
 import time
+from contextlib import contextmanager
 
 import pytest
 
 from appliance.errors import ConfigurationError
 from appliance.frame import INCOMPLETE, VideoFormat
-from appliance.ingest import merge_datagrams
+from appliance.ingest.intake import Intake, merge_datagrams
 from appliance.protocol.rtp import RtpHeader, build
 from appliance.runtime import multicast
-from appliance.runtime.metrics import INGEST
+from appliance.runtime.metrics import INGEST, INGEST_BACKENDS, PACKET_RING
 from appliance.runtime.multicast import open_receiver
 from cext.reception import Reception
 from tests.camera import SMALL, Assembled, Camera
@@ -21,10 +22,29 @@ from tests.network.theatre_network import LOOPBACK, PATIENCE_S, Sender, free_flo
 MEGABYTE = 1 << 20
 
 
+@pytest.fixture(params=INGEST_BACKENDS)
+def receive(request):
+    """Each way to receive in turn."""
+    if request.param == PACKET_RING and os.geteuid() != 0:
+        pytest.skip("packet rings need CAP_NET_RAW: run the tests as root")
+    return request.param
+
+
+@pytest.fixture
+def receiving(receive, tmp_path):
+    """Runs the ingest stage of a flow, as running_ingest does, and sees to it that it receives in the way that was asked for."""
+    @contextmanager
+    def run(flow):
+        with running_ingest(tmp_path, flow, receive) as ingest:
+            yield ingest
+            assert [backend for backend in INGEST_BACKENDS if ingest.value("appliance_ingest_backend_info", backend=backend)] == [receive]
+    return run
+
+
 @pytest.mark.parametrize("group", [None, "127.0.0.1"], ids=["multicast", "unicast"])
-def test_frames_arrive_as_they_were_sent(tmp_path, group):
+def test_frames_arrive_as_they_were_sent(receiving, group):
     flow, camera = free_flow(SMALL, group), Camera()
-    with running_ingest(tmp_path, flow) as ingest:
+    with receiving(flow) as ingest:
         sender = Sender(flow)
         for number in range(1, 11):
             sender.send(camera.frame())
@@ -37,49 +57,45 @@ def test_frames_arrive_as_they_were_sent(tmp_path, group):
 
 
 @pytest.mark.parametrize("group", [None, "127.0.0.1"], ids=["multicast", "unicast"])
-def test_merged_datagrams_are_taken_apart(group):
+def test_merged_datagrams_are_taken_apart(receive, group):
     """UDP_GRO needs a socket of its own for the flow, which the bind to the group gives."""
     bench, camera, flow = Assembled(), Camera(), free_flow(SMALL, group)
     sender = Sender(flow)
-    with open_receiver(flow, "lo", MEGABYTE) as receiver:
-        merge_datagrams(receiver)
-        reception = Reception(receiver.fileno(), bench.assembly)
+    with Intake(flow, "lo", bench.assembly, receive) as intake:
         for _ in range(5):
             packets = camera.frame()
             for start in range(0, len(packets), 50):
                 sender.send_merged(packets[start:start + 50])
             while bench.assembly.statistics()["packets"] < 160 * len(camera.sent):
-                reception.run(10_000_000)
+                intake.run(10_000_000)
             bench.collect()
         assert [frame.samples for frame in bench.frames] == camera.sent
-        statistics = reception.statistics()
+        statistics = intake.statistics()
         assert statistics["datagrams"] == 800 and statistics["buffers"] == 20
     sender.close()
     bench.close()
 
 
-def test_a_merged_buffer_ends_with_a_shorter_packet():
+def test_a_merged_buffer_ends_with_a_shorter_packet(receive):
     format = VideoFormat(64, 40)
     bench, camera, flow = Assembled(format), Camera(format, split=(9, 9, 9, 5)), free_flow(format)
     sender = Sender(flow)
-    with open_receiver(flow, "lo", MEGABYTE) as receiver:
-        merge_datagrams(receiver)
-        reception = Reception(receiver.fileno(), bench.assembly)
+    with Intake(flow, "lo", bench.assembly, receive) as intake:
         packets = camera.frame()
         for start in range(0, len(packets), 4):
             sender.send_merged(packets[start:start + 4])
         while bench.assembly.statistics()["packets"] < len(packets):
-            reception.run(10_000_000)
+            intake.run(10_000_000)
         bench.collect()
     assert [frame.samples for frame in bench.frames] == camera.sent
     sender.close()
     bench.close()
 
 
-def test_a_source_named_by_the_sdp_is_the_only_one_heard(tmp_path):
+def test_a_source_named_by_the_sdp_is_the_only_one_heard(receiving):
     flow = free_flow(SMALL, source_address="127.0.0.2")
     camera, stranger = Camera(), Camera(seed=5)
-    with running_ingest(tmp_path, flow) as ingest:
+    with receiving(flow) as ingest:
         right, wrong = Sender(flow, "127.0.0.2"), Sender(flow, "127.0.0.3")
         for _ in range(3):
             wrong.send(stranger.frame())
@@ -91,12 +107,12 @@ def test_a_source_named_by_the_sdp_is_the_only_one_heard(tmp_path):
         wrong.close()
 
 
-def test_another_group_on_the_same_port_is_not_heard(tmp_path):
+def test_another_group_on_the_same_port_is_not_heard(receiving):
     flow, other = free_flow(SMALL), free_flow(SMALL)
     camera, stranger = Camera(), Camera(seed=5)
     listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # somebody on this machine has joined the other group
     listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(other.group) + bytes(4) + struct.pack("@i", LOOPBACK))
-    with running_ingest(tmp_path, flow) as ingest:
+    with receiving(flow) as ingest:
         sender, neighbour = Sender(flow), Sender(type(flow)(**{**vars(other), "port": flow.port}))
         neighbour.send(stranger.frame())
         sender.send(camera.frame())
@@ -107,9 +123,9 @@ def test_another_group_on_the_same_port_is_not_heard(tmp_path):
             held.close()
 
 
-def test_malformed_packets_are_counted_by_reason_and_the_next_frame_is_shown(tmp_path):
+def test_malformed_packets_are_counted_by_reason_and_the_next_frame_is_shown(receiving):
     flow, camera = free_flow(SMALL), Camera()
-    with running_ingest(tmp_path, flow) as ingest:
+    with receiving(flow) as ingest:
         sender = Sender(flow)
         sender.send(camera.frame())
         assert ingest.next_frame()[0] == camera.sent[0]
@@ -138,9 +154,9 @@ def test_malformed_packets_are_counted_by_reason_and_the_next_frame_is_shown(tmp
         sender.close()
 
 
-def test_a_loss_is_seen_in_frame_and_counters(tmp_path):
+def test_a_loss_is_seen_in_frame_and_counters(receiving):
     flow, camera = free_flow(SMALL), Camera()
-    with running_ingest(tmp_path, flow) as ingest:
+    with receiving(flow) as ingest:
         sender = Sender(flow)
         sender.send(camera.frame())
         ingest.next_frame()
@@ -155,9 +171,9 @@ def test_a_loss_is_seen_in_frame_and_counters(tmp_path):
         sender.close()
 
 
-def test_a_sender_that_restarts_is_followed(tmp_path):
+def test_a_sender_that_restarts_is_followed(receiving):
     flow, camera = free_flow(SMALL), Camera()
-    with running_ingest(tmp_path, flow) as ingest:
+    with receiving(flow) as ingest:
         sender = Sender(flow)
         sender.send(camera.frame())
         ingest.next_frame()
@@ -211,23 +227,24 @@ def test_merged_packets_that_the_kernel_dropped_count_once():
     bench.close()
 
 
-def test_a_receive_buffer_that_is_not_granted_is_said_with_its_remedy(caplog, tmp_path):
+def test_a_receive_buffer_that_is_not_granted_is_said_with_its_remedy(caplog):
     """Without CAP_NET_ADMIN the kernel's limit holds; asking for more than any limit shows the same."""
     with open_receiver(free_flow(SMALL), "lo", (1 << 30) + (1 << 29)) as receiver:
         assert receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2 < (1 << 30) + (1 << 29)
     assert f"sysctl -w net.core.rmem_max={(1 << 30) + (1 << 29)}" in caplog.text
 
 
-def test_a_missing_interface_is_named_with_those_that_exist(tmp_path):
+def test_a_missing_interface_is_named_with_those_that_exist():
     flow = free_flow(SMALL)
     with pytest.raises(ConfigurationError, match=r'lo \(127\.0\.0\.1.*"theatre0"'):
         open_receiver(flow, "theatre0", MEGABYTE)
 
 
-def test_a_unicast_port_in_use_is_named(tmp_path):
-    flow = free_flow(SMALL, "127.0.0.1")
-    with open_receiver(flow, "lo", MEGABYTE), pytest.raises(ConfigurationError, match=f"port {flow.port}"), running_ingest(tmp_path, flow):
-        pass
+def test_a_unicast_port_in_use_is_named(receive):
+    flow, bench = free_flow(SMALL, "127.0.0.1"), Assembled()
+    with open_receiver(flow, "lo", MEGABYTE), pytest.raises(ConfigurationError, match=f"port {flow.port}"):
+        Intake(flow, "lo", bench.assembly, receive)
+    bench.close()
 
 
 def memberships(group: str) -> bool:
@@ -236,9 +253,9 @@ def memberships(group: str) -> bool:
         return socket.inet_aton(group)[::-1].hex().upper() in table.read()
 
 
-def test_the_stage_leaves_its_group_when_it_ends(tmp_path):
+def test_the_stage_leaves_its_group_when_it_ends(receiving):
     flow = free_flow(SMALL)
-    with running_ingest(tmp_path, flow):
+    with receiving(flow):
         assert memberships(flow.group)
     assert not memberships(flow.group)
 
@@ -259,10 +276,10 @@ def lose_membership(flow) -> int:
     return lost
 
 
-def test_a_membership_that_was_lost_with_its_interface_comes_back(tmp_path, monkeypatch):
+def test_a_membership_that_was_lost_with_its_interface_comes_back(receiving, monkeypatch):
     monkeypatch.setattr(multicast, "SILENCE_NS_MAX", 200_000_000)
     flow, camera = free_flow(SMALL), Camera()
-    with running_ingest(tmp_path, flow) as ingest:
+    with receiving(flow) as ingest:
         sender = Sender(flow)
         sender.send(camera.frame())
         assert ingest.next_frame()[0] == camera.sent[0]

@@ -83,9 +83,11 @@ class RunningIngest:
 
 
 @contextmanager
-def running_ingest(folder, flow: VideoFlow):
+def running_ingest(folder, flow: VideoFlow, receive: str = "auto", interface: str = "lo"):
     """Runs the stage until the block ends; an error of the stage is raised there."""
     bench = Workbench(folder, "ingest.scope", flow.format)
+    [stream] = bench.stage.config.streams
+    bench.stage.config = replace(bench.stage.config, streams=(replace(stream, receive=receive, interface=interface),))
     bench.stage.flows["scope"] = Flows(replace(flow))
     errors = []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance import config
-from appliance.ingest import RECEIVE_BUFFER_BYTES
+from appliance.ingest.intake import RECEIVE_BUFFER_BYTES
 from appliance.protocol import sdp
 from tests.system.sandbox import allowed_calls, settings
 from tests.system.theatre import Theatre, free_group, free_ports, wait_until

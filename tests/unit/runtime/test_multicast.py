@@ -161,7 +161,7 @@ def test_an_interface_that_is_missing_is_logged_once_and_tried_until_it_is_back(
         membership.interface = "lo"
         membership.keep(0, 5 * (SILENCE_NS_MAX + 1))
         assert memberships(group) == 1
-        assert caplog.records[-1].getMessage() == f"joined {group} again: lo is back"
+        assert caplog.records[-1].getMessage() == f"{group} can be received again: lo is back"
 
 
 def test_an_address_of_this_machine_has_no_membership_to_renew(port, caplog):

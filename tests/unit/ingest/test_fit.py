@@ -1,7 +1,7 @@
 """Whether what arrives is what the SDP describes, judged from a second's counts."""
 import pytest
 
-from appliance.ingest import FIT_INTERVAL_NS, Fit
+from appliance.ingest.fit import FIT_INTERVAL_NS, Fit
 
 
 def counts(packets=80_000, frames=50, incomplete=0, lost=0, srd_row=0):

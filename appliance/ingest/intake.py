@@ -1,0 +1,127 @@
+"""One flow's way into the machine: a packet ring where that is possible, else, or from the moment that the ring is blind, the flow's UDP socket.
+
+Used by the ingest stage. The socket is there in either case: it holds the membership and the port, and beside a ring it refuses what the ring takes.
+"""
+import socket
+from collections import Counter
+
+from appliance.errors import ConfigurationError
+from appliance.protocol.sdp import VideoFlow
+from appliance.runtime import packet_filter
+from appliance.runtime.metrics import PACKET_RING, SOCKET
+from appliance.runtime.multicast import Membership, detach_filter, interface_index, open_receiver
+from appliance.runtime.packet_socket import PacketSocket, RingUnavailable, open_packet_socket, ring_blocks
+from cext.reception import BLOCK_BYTES, Assembly, PacketRing, Reception
+
+# Half a second of 1280x720p50 as the kernel accounts for it: longer than the reader is ever kept from the processor.
+RECEIVE_BUFFER_BYTES = 64 * 1024 * 1024
+UDP_GRO = 104  # include/uapi/linux/udp.h; Python's socket module lacks it
+
+
+class Intake:
+    """Datagrams of `flow` into `assembly`. `receive` is "auto", "packet-ring" or "socket"; `choice` says what runs and why, for the log.
+
+    A ring is opened here or never: it takes CAP_NET_RAW, which a stage that works has given away. Raises ConfigurationError as open_receiver does, and if
+    a ring was asked for that cannot be.
+    """
+
+    def __init__(self, flow: VideoFlow, interface: str, assembly: Assembly, receive: str = "auto") -> None:
+        self.assembly, self._flow, self._interface = assembly, flow, interface
+        self._index = interface_index(interface)
+        self._packets, reason = self._try_ring() if receive != SOCKET else (None, "as configured")
+        if self._packets is None and receive == PACKET_RING:
+            raise ConfigurationError(f"reception of {flow.group}:{flow.port}", "a packet ring", f"none: {reason}", 'Set receive = "auto" of the stream.')
+        try:
+            program = packet_filter.socket_filter(flow, self._index) if self._packets else None
+            self.receiver = open_receiver(flow, interface, RECEIVE_BUFFER_BYTES, program)
+        except BaseException:
+            self._close_ring()
+            raise
+        self._past: Counter = Counter()  # what backends counted that run no more
+        self._past_refused: Counter = Counter()
+        self._membership = Membership(self.receiver, flow, interface)
+        if self._packets:
+            if self._packets.merged:
+                merge_datagrams(self.receiver)  # refused whole: cheaper for the kernel than taken apart
+            self.backend, self.choice = PACKET_RING, f"receiving by packet ring, {self.buffer_bytes >> 20} MiB"
+            self._running: PacketRing | Reception = PacketRing(self._packets.socket.fileno(), self._packets.blocks, self._packets.merged, assembly)
+        else:
+            self._use_socket(reason)
+
+    def __enter__(self) -> "Intake":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running = None  # the ring's mapping ends before its socket
+        self._close_ring()
+        self.receiver.close()
+
+    @property
+    def buffer_bytes(self) -> int:
+        """How much the kernel holds for us while we are kept from the processor."""
+        if self._packets:
+            return self._packets.blocks * BLOCK_BYTES
+        return self.receiver.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+
+    def run(self, duration_ns: int) -> None:
+        """Receives for about so long, without the GIL. OSError if the socket fails."""
+        self._running.run(duration_ns)
+
+    def statistics(self) -> dict:
+        """Totals since the start: datagrams, buffers, batches, kernel_drops; `refused` by reason."""
+        totals = self._running.statistics()
+        refused = Counter(totals.pop("refused"))
+        refused.update(self._past_refused)
+        return {name: count + self._past[name] for name, count in totals.items()} | {"refused": dict(refused)}
+
+    def keep(self, now_monotonic_ns: int) -> bool:
+        """Call several times a second: renews the membership, and leaves a ring that hears nothing any more. True when the backend is another one now."""
+        self._membership.keep(self.statistics()["datagrams"], now_monotonic_ns)
+        if self._packets is None:
+            return False
+        if self._membership.index != self._index:
+            # A packet socket is bound to the interface that was; another would take the privilege that is given away.
+            self._use_socket(f"{self._interface} was made anew; a restart of the stage brings the packet ring back")
+            return True
+        if self._heard_by_socket():
+            self._use_socket(f"packets come that do not pass {self._interface} as Ethernet packets from outside, such as this machine's own")
+            return True
+        return False
+
+    def _try_ring(self) -> tuple[PacketSocket | None, str]:
+        try:
+            return open_packet_socket(self._flow, self._index, ring_blocks(self._flow.format)), ""
+        except RingUnavailable as error:
+            return None, str(error)
+
+    def _heard_by_socket(self) -> bool:
+        try:
+            self.receiver.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _use_socket(self, reason: str) -> None:
+        if self._packets:
+            totals = self._running.statistics()
+            self._past_refused.update(totals.pop("refused"))
+            self._past.update(totals)
+            self._running = None
+            self._close_ring()
+            detach_filter(self.receiver)
+        merge_datagrams(self.receiver)
+        self.backend, self.choice = SOCKET, f"receiving by socket: {reason}"
+        self._running = Reception(self.receiver.fileno(), self.assembly)
+
+    def _close_ring(self) -> None:
+        if self._packets:
+            self._packets.socket.close()
+        self._packets = None
+
+
+def merge_datagrams(receiver: socket.socket) -> None:
+    """Lets the kernel hand over several datagrams of one size in one buffer (UDP_GRO, Linux 5.0); an older kernel goes without."""
+    try:
+        receiver.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+    except OSError:
+        return

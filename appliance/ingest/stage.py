@@ -1,0 +1,58 @@
+"""The ingest stage: one video flow from its intake into the raw ring, by cext/reception; Python only moves counters.
+
+Started as `stage ingest.STREAM`. Loss, restarts and malformed packets are counters here, never exceptions.
+"""
+from appliance import clock
+from appliance.frame import MISMATCH
+from appliance.ingest.accounts import Accounts
+from appliance.ingest.fit import Fit
+from appliance.ingest.intake import Intake
+from appliance.protocol import rfc4175
+from appliance.protocol.sdp import VideoFlow
+from appliance.runtime.counters import Counters
+from appliance.runtime.metrics import INGEST_BACKENDS
+from appliance.runtime.ring import RingWriter
+from appliance.runtime.stage import Stage
+from cext.reception import Assembly
+
+# A frame's time at 50 Hz: how often counters move, and the longest that an order to stop waits.
+WAKE_INTERVAL_NS = 20_000_000
+
+
+def run(stage: Stage) -> None:
+    """Receives until told to stop. ConfigurationError if the interface, the address of the flow or the reception asked for cannot be used."""
+    flow, stream = stage.flows[stage.stream.name].video, stage.stream
+    with Intake(flow, stream.interface, assemble(flow, stage.writers[f"raw.{stream.name}"]), stream.receive) as intake:
+        accounts = Accounts(stage.counters)
+        fit, mismatch = Fit(clock.monotonic_ns()), stage.counters.gauge("appliance_ingest_mismatch")
+        stage.log.info("%s from %s:%d on %s", flow.format, flow.group, flow.port, stream.interface)
+        _show_backend(stage.counters, intake)
+        stage.log.info(intake.choice)
+        stage.ready()
+        while stage.running():
+            intake.run(WAKE_INTERVAL_NS)
+            if intake.keep(clock.monotonic_ns()):
+                _show_backend(stage.counters, intake)
+                stage.log.warning(intake.choice)
+            for remark in accounts.move(intake):
+                stage.log.warning(remark)
+            if fit.changed(intake.assembly.statistics(), clock.monotonic_ns()):
+                intake.assembly.flag_frames(0 if fit.good else MISMATCH)
+                mismatch.set(not fit.good)
+                stage.log.warning("what arrives fits the SDP again" if fit.good else
+                                  f"what arrives is not the {flow.format} that the SDP describes; no picture is shown. "
+                                  "Fetch the SDP from the device again and restart the appliance")
+
+
+def assemble(flow: VideoFlow, writer: RingWriter) -> Assembly:
+    """The assembly of a flow's frames into the slots of `writer`; its geometry is the SDP's, packets never change it."""
+    format = flow.format
+    return Assembly(writer, width=format.width, height=format.height, pgroup_bytes=format.pgroup_bytes, pgroup_pixels=format.pgroup_pixels,
+                    payload_type=flow.payload_type, neutral_pgroup=rfc4175.neutral_pgroup(format), rate_hz=flow.rate_hz,
+                    mediaclk_offset=flow.mediaclk_offset, frame_interval_ns=int(1_000_000_000 / format.rate))
+
+
+def _show_backend(counters: Counters, intake: Intake) -> None:
+    for backend in INGEST_BACKENDS:
+        counters.gauge("appliance_ingest_backend_info", backend=backend).set(backend == intake.backend)
+    counters.gauge("appliance_ingest_receive_buffer_bytes").set(intake.buffer_bytes)

@@ -1,0 +1,37 @@
+/* Datagrams of one flow from a memory-mapped packet ring (AF_PACKET, TPACKET_V3) into an assembly: no copy to the reader, no call a packet.
+ *
+ * The socket comes ready: ring set up, filter attached, bound. The filter passes the flow's packets and nothing else. Every offset that the
+ * kernel wrote is checked before it is followed; a packet's own headers are read by ip_datagram.
+ */
+#ifndef APPLIANCE_PACKET_RING_H
+#define APPLIANCE_PACKET_RING_H
+
+#include "assembly.h"
+#include "ip_datagram.h"
+#include "reception.h"
+
+/* Room for a merged packet of 64 KiB and its headers, twice; at 1280x720p50 one fills in about a millisecond. */
+#define RING_BLOCK_BYTES (128u * 1024u)
+/* The kernel closes a block that has packets after this long, or twice as long, and wakes whoever polls: the least that it can. */
+#define RING_BLOCK_TIMEOUT_MS 1u
+
+struct packet_ring {
+    int fd;
+    uint8_t *memory;
+    uint32_t blocks;
+    bool merged;          /* before each packet lies what the kernel says about merging: PACKET_VNET_HDR */
+    uint32_t block;       /* the one that is read */
+    uint32_t taken;       /* packets of it that were read */
+    uint32_t offset;      /* where its next packet begins; 0: at the first */
+    int64_t last_monotonic_ns; /* of the last look that brought something */
+    struct reception_statistics statistics;
+    uint64_t refused[REFUSALS];
+};
+
+/* Maps the ring of a packet socket, `blocks` of RING_BLOCK_BYTES. NULL with errno. Does not take the descriptor over. */
+struct packet_ring *packet_ring_new(int fd, uint32_t blocks, bool merged);
+void packet_ring_free(struct packet_ring *ring);
+/* Receives for about `duration_ns`, less if a signal comes. 0, or a negative errno of the socket. An interface that goes down is silence. */
+int packet_ring_run(struct packet_ring *ring, struct assembly *assembly, int64_t duration_ns);
+
+#endif
