@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from appliance import frame
 from appliance.fanout.seen import Seen
-from appliance.frame import Audience
 from appliance.runtime.counters import Cell, Counters
+from appliance.runtime.metrics import FANOUT_MOVES
 from appliance.runtime.ring import RingReader
 from cext.fanout import Fanout, RenditionStats
 
@@ -33,13 +33,20 @@ _TOTALS: dict[str, Callable[[RenditionStats], int]] = {
 }
 
 
+def new_ssrc() -> int:
+    """A random SSRC that is not 0."""
+    return secrets.randbits(31) + 1
+
+
 class Rendition:
     """A rendition and the cells that count for it."""
 
-    def __init__(self, fanout: Fanout, reader: RingReader, stream: str, name: str, codec: bytes, counters: Counters) -> None:
-        self.stream, self.name, self.audience = stream, name, Audience(name.split(".")[0])
-        self.level = frame.Rendition.named(name).level
-        self.ssrc = secrets.randbits(31) + 1
+    def __init__(self, fanout: Fanout, reader: RingReader, stream: str, name: str, codec: bytes, counters: Counters,
+                 ssrc: int = 0) -> None:
+        """`ssrc`: the one that all levels share, so that viewers can move between them; 0 for one of its own."""
+        coding = frame.Rendition.named(name)
+        self.stream, self.name, self.audience, self.level = stream, name, coding.audience, coding.level
+        self.ssrc = ssrc or new_ssrc()
         self.identifier = fanout.add_rendition(reader, codec, self.ssrc)
         self._fanout = fanout
         labels = {"stream": stream, "rendition": name}
@@ -56,6 +63,8 @@ class Rendition:
         self.messages = counters.counter("appliance_fanout_metadata_messages_total", **labels)
         self.messages_skipped = counters.counter("appliance_fanout_metadata_messages_skipped_total", **labels)
         self.messages_refused = counters.counter("appliance_fanout_metadata_messages_refused_total", **labels)
+        self.moves = {reason: counters.counter("appliance_fanout_moves_total", reason=reason, stream=stream, audience=self.audience.value)
+                      for reason in FANOUT_MOVES}
         self.seen = Seen(counters, stream, self.audience)
         self._totals: dict[str, Cell] = {name: counters.counter(f"appliance_fanout_{name}_total", **labels) for name in _TOTALS}
         self._latency = counters.histogram("appliance_stage_latency_seconds", stream=stream)
