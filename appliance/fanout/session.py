@@ -23,6 +23,7 @@ from appliance.fanout.viewer_report import ViewerReport
 from appliance.frame import Audience
 from appliance.protocol import rtcp
 from cext.fanout import Fanout
+from cext.messages import Recipient
 
 # From the answer to the end of the DTLS handshake. A person at a browser needs none of it; a dead one must not stay.
 CONNECT_LIMIT_S = 10.0
@@ -64,7 +65,7 @@ class Session:
         self._ice = hooks.ice_agent(surroundings.ports, self)
         self._dtls = hooks.DtlsTransport(self._ice, self._certificate, self)
         self._association = hooks.Association(self._dtls, self) if offer.application >= 0 else None
-        self._channel: RTCDataChannel | None = None
+        self._recipient: Recipient | None = None
         self._report_channel: RTCDataChannel | None = None
         self._witness = Witness(rendition.seen, time.monotonic)
         self._viewer: int | None = None
@@ -127,20 +128,16 @@ class Session:
             self._candidates.add((candidate.host, candidate.port))
             await self._ice.offer_candidate(candidate)
 
-    def send_record(self, message: bytes, has_static: bool) -> None:
-        """Sends a metadata record if the viewer's channel takes it. What could tell a class who the patient is never leaves."""
-        if has_static and self._rendition.audience is Audience.CLASS:
-            self._rendition.messages_refused.add()
-        elif self._channel is not None and self._association.send_message(self._channel, message):
-            self._rendition.messages.add()
-        else:
-            self._rendition.messages_skipped.add()
+    def attend(self) -> None:
+        """A record left something to do: a timer to start, or an end."""
+        self._association.attend()
 
     # What the transports report.
 
     def path_selected(self) -> None:
         """ICE nominated a pair: the first, or another one when the viewer moved."""
         self._path_selected.set()
+        self._dtls.redirect()
         if self._viewer is not None:
             self._shared.fanout.redirect_viewer(self._viewer, *self._ice.path)
 
@@ -158,11 +155,12 @@ class Session:
 
     def channel_opened(self, channel: RTCDataChannel) -> None:
         """The viewer opened a data channel; one for metadata and one for its reports have a use."""
-        if channel.label == METADATA_LABEL and self._channel is None:
-            self._channel = channel
+        if channel.label == METADATA_LABEL and self._recipient is None:
+            # What could tell a class who the patient is never leaves: its feed keeps it, and so does each of its viewers' places.
+            self._recipient = self._association.recipient(channel, self._rendition.audience is Audience.EXPERT, self)
             channel.on("close", self._channel_closed)
             if self._feed is not None:
-                self._feed.viewers.add(self)
+                self._feed.recipients.add(self._recipient)
         elif channel.label == REPORT_LABEL and self._report_channel is None:
             self._report_channel = channel
             channel.on("message", self._heard)
@@ -227,6 +225,7 @@ class Session:
 
     def _report(self) -> None:
         """Sends a sender report, once there is media to report of, and comes back."""
+        self._count_messages()
         stats = self._shared.fanout.viewer_stats(self._viewer)
         if stats.packets:
             if not self._media_seen:
@@ -252,10 +251,18 @@ class Session:
         self._rendition.reported_lost.add(max(0, report.packets_lost - self._reported_lost))
         self._reported_lost = max(report.packets_lost, self._reported_lost)
 
+    def _count_messages(self) -> None:
+        if self._recipient is not None:
+            sent, skipped, refused = self._recipient.take_counts()
+            self._rendition.messages.add(sent)
+            self._rendition.messages_skipped.add(skipped)
+            self._rendition.messages_refused.add(refused)
+
     def _channel_closed(self) -> None:
-        self._channel = None
-        if self._feed is not None:
-            self._feed.viewers.discard(self)
+        self._count_messages()
+        if self._recipient is not None and self._feed is not None:
+            self._feed.recipients.discard(self._recipient)
+        self._recipient = None
 
     def _leave(self) -> None:
         """Takes the viewer out of everything that would send to it."""

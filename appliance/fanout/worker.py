@@ -46,7 +46,7 @@ class Worker:
                              latency_bounds_ns=[round(bound * 1e9) for bound in LATENCY.buckets_s])
         self.renditions = {(stream, name): Rendition(self.fanout, reader, stream, name, codec.value.encode(), stage.counters)
                            for stream, name, codec, reader in _unit_rings(stage)}
-        self.feeds = {(stream.name, audience): RecordFeed(reader) for stream in stage.config.streams for audience in Audience
+        self.feeds = {(stream.name, audience): RecordFeed(reader, audience, self.viewers_max) for stream in stage.config.streams for audience in Audience
                       if (reader := stage.readers.get(f"records.{stream.name}.{audience.value}.{_number(stage)}"))}
         self._sessions: dict[str, tuple[Session, asyncio.Task]] = {}
         self._opening: set[str] = set()

@@ -12,7 +12,7 @@ from aiortc.rtcsctptransport import RTCSctpTransport
 from OpenSSL import SSL
 
 from appliance.errors import ApplianceError
-from appliance.fanout.hooks.dtls import Certificate, DtlsTransport, MediaKeys
+from appliance.fanout.hooks.dtls import SRTP_PROFILES, Certificate, DtlsTransport, MediaKeys, library_functions
 from appliance.fanout.hooks.ice import IceAgent
 from appliance.fanout.hooks.one_port_ice import OnePortAgent
 from appliance.fanout.hooks.peer import Peer
@@ -32,18 +32,19 @@ _ARGUMENTS = (
     (RTCCertificate, "_create_ssl_context", "srtp_profiles"), (RTCDtlsTransport, "start", "remoteParameters"), (RTCDtlsTransport, "stop", ""),
     (RTCDtlsTransport, "_send_data", "data"), (RTCDtlsTransport, "_set_role", "role"), (RTCSctpTransport, "start", "remoteCaps remotePort"),
     (RTCSctpTransport, "stop", ""), (RTCSctpTransport, "_handle_data", "data"),
-    (RTCSctpTransport, "_send", "stream_id pp_id user_data expiry max_retransmits ordered"), (RTCSctpTransport, "_t3_expired", ""),
-    (RTCSctpTransport, "_t3_start", ""), (RTCSctpTransport, "_update_rto", "R"), (RTCSctpTransport, "_flight_size_increase", "chunk"),
-    (RTCSctpTransport, "_flight_size_decrease", "chunk"), (SSL.Connection, "export_keying_material", "label olen context"),
-    (SSL.Connection, "bio_read", "bufsiz"), (SSL.Connection, "bio_write", "buf"), (SSL.Connection, "get_selected_srtp_profile", ""),
+    (RTCSctpTransport, "_send", "stream_id pp_id user_data expiry max_retransmits ordered"), (RTCSctpTransport, "_receive_sack_chunk", "chunk"),
+    (RTCSctpTransport, "_receive_chunk", "chunk"),
+    (RTCSctpTransport, "_transmit_reconfig", ""), (RTCSctpTransport, "_data_channel_closed", "stream_id"),
+    (RTCSctpTransport, "_data_channel_flush", ""), (RTCSctpTransport, "_set_state", "state"),
+    (SSL.Connection, "export_keying_material", "label olen context"), (SSL.Connection, "get_selected_srtp_profile", ""),
 )
 # What we read of their state.
 _STATE = {
     IceAgent: "_nominated _protocols _closing _local_candidates _local_candidates_start _local_candidates_end remote_username remote_password",
     DtlsTransport: "_srtp_profiles _ssl _rx_srtp _tx_srtp _data_receiver",
-    Association: "_outbound_queue _flight_size _remote_max_message_size _advertised_rwnd _data_channels _sack_misordered _sent_queue _cwnd "
-                 "_forward_tsn_chunk _local_tsn _last_sacked_tsn _advanced_peer_ack_tsn _fast_recovery_exit _data_channel_queue _t3_handle _rto _loop "
-                 "_local_port _remote_port _local_verification_tag _remote_verification_tag",
+    Association: "_advertised_rwnd _data_channels _sack_misordered _local_tsn _loop _local_port _remote_port _remote_max_message_size "
+                 "_local_verification_tag _remote_verification_tag",
+    SSL.Connection: "_ssl _into_ssl _from_ssl",
 }
 
 
@@ -69,12 +70,17 @@ def verify() -> None:
         found = list(inspect.signature(function).parameters)[1:] if function else None
         if found != arguments.split():
             raise _moved(f"{owner.__module__}.{owner.__name__}.{name}", f"takes ({arguments.replace(' ', ', ')})")
+    try:
+        library_functions()
+    except AttributeError as error:
+        raise _moved(f"libssl of cryptography ({error})", "exports it") from None
     ice = IceAgent(OwnPorts(MediaAddresses(()), None), _Nobody())
-    dtls = DtlsTransport(ice, Certificate.make(), _Nobody())
-    for part in (ice, dtls, Association(dtls, _Nobody())):
+    certificate = Certificate.make()
+    dtls, connection = DtlsTransport(ice, certificate, _Nobody()), SSL.Connection(certificate._create_ssl_context(SRTP_PROFILES))
+    for part in (ice, dtls, Association(dtls, _Nobody()), connection):
         for name in _STATE[type(part)].split():
             if not hasattr(part, name):
-                raise _moved(f"{type(part).__mro__[1].__name__}.{name}", "exists")
+                raise _moved(f"{type(part).__name__}.{name}", "exists")
 
 
 def _moved(name: str, expected: str) -> ApplianceError:

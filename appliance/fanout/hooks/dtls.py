@@ -1,26 +1,28 @@
 """DTLS of one viewer, on aiortc and pyOpenSSL: we are the server, AES-GCM first; SRTP keys for the C fan-out, SRTCP and data for us.
 
-Made by fanout.session. aiortc drives the handshake; from then on datagrams are taken as they come.
+Made by fanout.session. aiortc drives the handshake; from then on datagrams are taken as they come, and C works on pyOpenSSL's connection.
 """
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pylibsrtp
 from aiortc import rtcdtlstransport
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
+from cryptography.hazmat.bindings._rust import _openssl
 from OpenSSL import SSL
 
 from appliance.fanout.hooks.ice import IceAgent
 from appliance.fanout.hooks.peer import Peer
-
-DATAGRAM_BYTES_MAX = 2048
+from cext.messages import Link
 
 # The first that the viewer has too is taken. Measured: AES-GCM is 2.4 times cheaper a packet than AES-CM with HMAC-SHA1.
 SRTP_PROFILES = (rtcdtlstransport.SRTP_AEAD_AES_128_GCM, rtcdtlstransport.SRTP_AES128_CM_SHA1_80)
 _PROFILE_NUMBERS = {b"SRTP_AEAD_AES_128_GCM": 0x0007, b"SRTP_AES128_CM_SHA1_80": 0x0001}  # RFC 7714 section 14.2, RFC 5764 section 4.1.2
 _SERVER = 1  # whose keys come second in the exported material
-# A DTLS 1.2 record (RFC 6347 section 4.1): type, version, epoch, sequence number, length.
-_RECORD_HEADER_BYTES, _APPLICATION_DATA = 13, 23
+# What C calls of cryptography's own libssl, whose objects pyOpenSSL's are; the system's libssl would not know them.
+_LIBRARY_FUNCTIONS = ("SSL_write", "SSL_read", "SSL_get_error", "ERR_clear_error", "BIO_write", "BIO_read")
+_SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,20 @@ class DtlsTransport(RTCDtlsTransport):
         self._peer = peer
         self._srtp_profiles = list(SRTP_PROFILES)
         self._set_role("server")
+        self.link: Link | None = None
 
     async def handshake(self, fingerprints: Iterable[tuple[str, str]]) -> None:
         """Waits for the viewer's hello and finishes the handshake; ConnectionError if it fails or the certificate is another's."""
         await self.start(RTCDtlsParameters([RTCDtlsFingerprint(name, digest) for name, digest in fingerprints]))
         if self.state != "connected":
             raise ConnectionError("the DTLS handshake failed")
+        self.link = Link(library_functions(), *(_address(part) for part in (self._ssl._ssl, self._ssl._into_ssl, self._ssl._from_ssl)), self._ssl)
+        self.redirect()
+
+    def redirect(self) -> None:
+        """Sends to where ICE says now; call when that has changed."""
+        if self.link is not None:
+            self.link.redirect(*self.transport.path)
 
     def flow(self) -> None:
         """From now on datagrams come straight from the socket. Call when the receiver of data is there."""
@@ -97,45 +107,45 @@ class DtlsTransport(RTCDtlsTransport):
         self._peer.feedback(compound)
 
     def _receive_dtls(self, datagram: bytes) -> None:
-        # The usual datagram is one record of data: then there is nothing more to read and nothing to answer. Asking costs 7 us.
-        plain = datagram[0] == _APPLICATION_DATA and int.from_bytes(datagram[11:_RECORD_HEADER_BYTES], "big") + _RECORD_HEADER_BYTES == len(datagram)
-        self._ssl.bio_write(datagram)
+        receiver = self._data_receiver
         try:
-            while True:
-                message = self._ssl.recv(DATAGRAM_BYTES_MAX)
-                if self._data_receiver is not None:
-                    self._data_receiver.receive(message)
-                if plain:
-                    return
-        except SSL.WantReadError:
-            pass
-        except SSL.ZeroReturnError:
+            messages = self.link.receive(datagram, receiver and receiver.sender, now_ns())
+        except ConnectionResetError:
             self._peer.closed_by_viewer()
-        except SSL.Error:
-            # OpenSSL passes over records that are merely wrong: what it raises is the end of the connection, a fatal alert mostly.
+            return
+        except ConnectionAbortedError:
+            # OpenSSL passes over records that are merely wrong: what it reports is the end of the connection, a fatal alert mostly.
             self._peer.malformed("dtls")
             self._peer.closed_by_viewer()
-        self._flush()
+            return
+        if receiver is not None:
+            for message in messages or ():
+                receiver.receive(message)
+            receiver.attend()
 
     def transmit(self, message: bytes) -> None:
         """Sends one message, at once; ConnectionError when that cannot be."""
-        if self.state != "connected":
+        if self.state != "connected" or self.link is None:
             raise ConnectionError("DTLS is not connected")
-        try:
-            self._ssl.send(message)
-        except SSL.Error as error:
-            raise ConnectionError("the DTLS connection has broken") from error
-        self._flush()
+        self.link.send(message)
 
     def transmit_rtcp(self, compound: bytes) -> None:
         """Sends RTCP, at once; ConnectionError when that cannot be."""
         self.transport.transmit(self._tx_srtp.protect_rtcp(compound))
 
-    def _flush(self) -> None:
-        try:
-            self.transport.transmit(self._ssl.bio_read(DATAGRAM_BYTES_MAX))
-        except SSL.WantReadError:
-            pass  # nothing to send
-
     async def _send_data(self, data: bytes) -> None:
         self.transmit(data)
+
+
+def library_functions() -> tuple[int, ...]:
+    """Addresses of what C calls of libssl; AttributeError names the first that is not there."""
+    return tuple(_address(_openssl.ffi.addressof(_openssl.lib, name)) for name in _LIBRARY_FUNCTIONS)
+
+
+def now_ns() -> int:
+    """The loop's clock."""
+    return int(asyncio.get_running_loop().time() * _SECOND_NS)
+
+
+def _address(pointer: object) -> int:
+    return int(_openssl.ffi.cast("uintptr_t", pointer))

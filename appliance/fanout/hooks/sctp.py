@@ -1,65 +1,53 @@
-"""SCTP of one viewer, on aiortc: metadata messages out and their acknowledgements in, on the spot; the rest is aiortc's.
+"""SCTP of one viewer, on aiortc: sets up, closes and receives there; all that is sent on its streams, and what acknowledges it, is C's.
 
 Made by fanout.session. Bounded both ways: a viewer that does not read misses messages, one that floods is cut off.
 """
-import struct
-import time
+import asyncio
 from collections.abc import Coroutine
 
 from aiortc.rtcdatachannel import RTCDataChannel
-from aiortc.rtcsctptransport import (
-    SCTP_COMMON_HEADER_LENGTH,
-    SCTP_DATA_FIRST_FRAG,
-    SCTP_DATA_LAST_FRAG,
-    SCTP_DATA_UNORDERED,
-    USERDATA_MAX_LENGTH,
-    WEBRTC_BINARY,
-    DataChunk,
-    RTCSctpCapabilities,
-    RTCSctpTransport,
-    tsn_plus_one,
-)
-from google_crc32c import value as crc32c
+from aiortc.rtcsctptransport import WEBRTC_BINARY, Chunk, InitAckChunk, InitChunk, RTCSctpCapabilities, RTCSctpTransport, SackChunk
 
 from appliance.errors import ApplianceError
-from appliance.fanout.hooks.dtls import DtlsTransport
+from appliance.fanout.hooks.dtls import DtlsTransport, now_ns
 from appliance.fanout.hooks.peer import Peer
+from cext.messages import Recipient, Sender
 
 # With this much unacknowledged or waiting, further messages pass a viewer by: a second of metadata. The limit is on what is held
 # already and not on the message itself: a static part may be larger, and would otherwise never be sent.
 BUFFERED_BYTES_MAX = 32 * 1024
-# Viewers only open a channel; what they send beyond that is held within these.
+# Viewers only open channels; what they send on them is held within these.
 REASSEMBLY_BYTES_MAX = 16 * 1024
 CHANNELS_MAX = 8
 MISORDERED_MAX = 64
 
-# A packet with one chunk: ports, tag, checksum; then type, flags, length and the chunk's own fields (RFC 9260 section 3).
-_DATA_PACKET = struct.Struct("!HHII BBH IHHI")
-_SACK_PACKET = struct.Struct("!HHI4s BBH IIHH")
-_SACK, _SACK_BYTES = 3, 16
-_WHOLE_UNORDERED = SCTP_DATA_FIRST_FRAG | SCTP_DATA_LAST_FRAG | SCTP_DATA_UNORDERED
+_SECOND_NS = 1_000_000_000
 
 
 class Association(RTCSctpTransport):
-    """The SCTP association of one viewer, for the data channel that it opened.
+    """The SCTP association of one viewer, for the data channels that it opened.
 
-    A message that fits a packet, and the plain acknowledgement of one, are the bulk: both are done here in a few microseconds, on
-    aiortc's own state. Everything else (fragments, losses, setting up, closing) is aiortc's.
+    From the first message on, the numbers of what we send are C's: aiortc's own queue and timer of the sending half stay empty.
     """
 
     def __init__(self, dtls: DtlsTransport, peer: Peer) -> None:
         super().__init__(dtls)
         self._peer = peer
         self._window_bytes = self._advertised_rwnd
+        self._viewer_window_bytes = 0
+        self._expiry: asyncio.TimerHandle | None = None
+        self.sender: Sender | None = None
         self.on("datachannel", peer.channel_opened)
 
     async def open(self, port: int, message_bytes_max: int) -> None:
-        """Starts the association; both sides do (RFC 8841 section 9.3)."""
+        """Starts the association; both sides do (RFC 8841 section 9.3). DTLS must be connected."""
+        self.sender = Sender(self._local_tsn, BUFFERED_BYTES_MAX, self.transport.link or self.transport.transmit)
         await self.start(RTCSctpCapabilities(maxMessageSize=message_bytes_max), port)
 
     def receive(self, packet: bytes) -> None:
         """Takes an SCTP packet. One that breaks aiortc is counted; a viewer that makes us keep too much is cut off."""
-        if len(packet) == _SACK_PACKET.size and packet[12] == _SACK and self._take_acknowledgement(packet):
+        if self.sender.receive(packet, now_ns()):
+            self.attend()
             return
         try:
             _finish(self._handle_data(packet))
@@ -74,73 +62,69 @@ class Association(RTCSctpTransport):
 
     def send_message(self, channel: RTCDataChannel, message: bytes) -> bool:
         """Sends a binary message at once. False if the viewer has too much unread: then it misses this one."""
-        waiting = sum(len(chunk.user_data) for chunk in self._outbound_queue) if self._outbound_queue else 0
-        if channel.readyState != "open" or self._flight_size + waiting >= BUFFERED_BYTES_MAX:
+        if channel.readyState != "open" or self.sender.broken:
             return False
-        if self._remote_max_message_size and len(message) > self._remote_max_message_size:
-            return False
-        try:
-            if (len(message) <= USERDATA_MAX_LENGTH and not waiting and self._flight_size < self._cwnd
-                    and channel.maxRetransmits == 0 and not channel.ordered and self._forward_tsn_chunk is None):
-                self._send_at_once(channel.id, message)
-            else:
-                _finish(self._send(channel.id, WEBRTC_BINARY, message, max_retransmits=channel.maxRetransmits,
-                                   ordered=channel.ordered))
-        except ConnectionError:
-            return False
-        return True
+        sent = self.sender.send(message, channel.id, WEBRTC_BINARY, channel.ordered, channel.maxRetransmits, now_ns())
+        self.attend()
+        return sent
 
-    def _send_at_once(self, stream: int, message: bytes) -> None:
-        """What _send and _transmit do for one unordered, never repeated chunk that the congestion window has room for."""
-        chunk = DataChunk(_WHOLE_UNORDERED)
-        chunk.tsn, chunk.stream_id, chunk.protocol, chunk.user_data = self._local_tsn, stream, WEBRTC_BINARY, message
-        chunk._abandoned = chunk._acked = chunk._in_flight = chunk._retransmit = False
-        chunk._book_size, chunk._expiry, chunk._max_retransmits, chunk._misses = len(message), None, 0, 0
-        chunk._sent_count, chunk._sent_time = 1, time.time()
-        self._local_tsn = tsn_plus_one(chunk.tsn)
-        self._sent_queue.append(chunk)
-        self._flight_size_increase(chunk)
-        if self._t3_handle is None:
-            self._t3_start()
-        size = _DATA_PACKET.size + len(message)
-        packet = bytearray(_DATA_PACKET.pack(self._local_port, self._remote_port, self._remote_verification_tag, 0, DataChunk.type, chunk.flags,
-                                             size - SCTP_COMMON_HEADER_LENGTH, chunk.tsn, stream, 0, chunk.protocol))
-        packet += message
-        packet += bytes(-size % 4)
-        packet[8:12] = crc32c(bytes(packet)).to_bytes(4, "little")
-        self.transport.transmit(bytes(packet))
+    def recipient(self, channel: RTCDataChannel, static_allowed: bool, owner: object) -> Recipient:
+        """The viewer's place in a feed of binary messages, on the channel that it opened."""
+        return Recipient(self.sender, channel.id, WEBRTC_BINARY, channel.ordered, channel.maxRetransmits, static_allowed, owner)
 
-    def _take_acknowledgement(self, packet: bytes) -> bool:
-        """What _receive_sack_chunk does when all is well; False, and nothing done, when it is not."""
-        _, _, tag, checksum, _, _, size, cumulative, _, gaps, duplicates = _SACK_PACKET.unpack(packet)
-        queue = self._sent_queue
-        if (size != _SACK_BYTES or gaps or duplicates or tag != self._local_verification_tag or not queue or _later(queue[0].tsn, cumulative)
-                or _later(cumulative, queue[-1].tsn) or _later(self._advanced_peer_ack_tsn, cumulative) or self._flight_size >= self._cwnd
-                or self._outbound_queue or self._data_channel_queue or self._fast_recovery_exit is not None or self._forward_tsn_chunk is not None
-                or crc32c(packet[:8] + bytes(4) + packet[12:]) != int.from_bytes(checksum, "little")):
-            return False
-        if queue[0]._sent_count == 1:
-            self._update_rto(time.time() - queue[0]._sent_time)
-        while queue and not _later(queue[0].tsn, cumulative):
-            self._flight_size_decrease(queue.popleft())
-        self._last_sacked_tsn = self._advanced_peer_ack_tsn = cumulative
-        return True
+    def attend(self) -> None:
+        """Starts the timer for what was sent, if that is not yet done; ends the viewer whose DTLS has broken."""
+        if self.sender.broken:
+            self._peer.closed_by_viewer()
+        elif self.sender.due_ns and not self.sender.watched:
+            self.sender.watched = True
+            self._expiry = self._loop.call_at(self.sender.due_ns / _SECOND_NS, self._expire, self.sender.due_ns)
 
-    def _t3_expired(self) -> None:
-        """The retransmission timer. It is not set back for every acknowledgement, so it looks whether the oldest chunk is due."""
-        self._t3_handle = None
-        if not self._sent_queue:
-            return
-        left_s = self._sent_queue[0]._sent_time + self._rto - time.time()
-        if left_s > 0:
-            self._t3_handle = self._loop.call_later(left_s, self._t3_expired)
-        else:
-            super()._t3_expired()
+    def _expire(self, set_for_ns: int) -> None:
+        """The timer is not set back for every acknowledgement: what is due is C's to say. Loops round, and fire a little early."""
+        self.sender.watched = False
+        self.sender.expire(max(now_ns(), set_for_ns))
+        self.attend()
 
+    # What aiortc asks for.
 
-def _later(a: int, b: int) -> bool:
-    """Whether transmission sequence number a comes after b (RFC 1982)."""
-    return a != b and (a - b) & 0x8000_0000 == 0
+    async def _send(self, stream_id: int, pp_id: int, user_data: bytes, expiry: float | None = None, max_retransmits: int | None = None,
+                    ordered: bool = True) -> None:
+        """Sends what aiortc itself has to say on a stream: replies to a channel's opening."""
+        if not self.sender.send(user_data, stream_id, pp_id, ordered, max_retransmits, now_ns()) and max_retransmits is None:
+            self._peer.malformed("sctp")  # a viewer that opens channels and acknowledges nothing
+            self._peer.closed_by_viewer()
+        self.attend()
+
+    async def _receive_chunk(self, chunk: Chunk) -> None:
+        if isinstance(chunk, InitChunk | InitAckChunk):
+            self._viewer_window_bytes = chunk.advertised_rwnd
+        await super()._receive_chunk(chunk)
+
+    async def _receive_sack_chunk(self, chunk: SackChunk) -> None:
+        """An acknowledgement in company of other chunks."""
+        if not self.sender.acknowledge(chunk.cumulative_tsn, chunk.advertised_rwnd, chunk.gaps, now_ns()):
+            self._peer.malformed("sctp")
+        self.attend()
+        await self._data_channel_flush()
+
+    async def _transmit_reconfig(self) -> None:
+        self._local_tsn = self.sender.next_tsn  # the request names the last number that we used (RFC 6525 section 4.1)
+        await super()._transmit_reconfig()
+
+    def _data_channel_closed(self, stream_id: int) -> None:
+        self.sender.reset_stream(stream_id)
+        super()._data_channel_closed(stream_id)
+
+    def _set_state(self, state: RTCSctpTransport.State) -> None:
+        if self.sender is not None and state == self.State.ESTABLISHED:
+            self.sender.open(self._local_port, self._remote_port, self._local_verification_tag, self._remote_verification_tag, self._viewer_window_bytes,
+                             self._remote_max_message_size)
+        elif self.sender is not None and state == self.State.CLOSED:
+            self.sender.close()
+            if self._expiry is not None:
+                self._expiry.cancel()
+        super()._set_state(state)
 
 
 def _finish(coroutine: Coroutine[None, None, None]) -> None:

@@ -1,22 +1,37 @@
-"""Records reach every viewer as they are, in order, and with the truth about their static part."""
+"""Records reach every viewer as they are, in order; static parts never reach a class; one viewer's end is nobody else's."""
 import asyncio
 
 import pytest
 
 from appliance.fanout.records import RecordFeed
-from appliance.frame import STATIC
+from appliance.frame import STATIC, Audience
 from appliance.runtime.ring import EVERY, Ring, RingReader, RingWriter
+from cext.messages import Recipient, Sender
 
 HEADER = bytes([1, 0]) + bytes(14)
 STATIC_HEADER = bytes([1, 1]) + bytes(14)
+PACKET_HEADERS_BYTES = 28
+BINARY = 53
 
 
 class Viewer:
-    def __init__(self):
-        self.heard = []
+    """A viewer whose association is open and acknowledges nothing; `heard` is what was in its packets."""
 
-    def send_record(self, message, has_static):
-        self.heard.append((message, has_static))
+    def __init__(self, static_allowed=True, held_bytes_max=1000):
+        self.heard, self.attended, self.ended = [], 0, False
+        sender = Sender(1, held_bytes_max, self.take)
+        sender.open(5000, 5000, 1, 2, 1 << 20, 0)
+        self.recipient = Recipient(sender, 0, BINARY, False, 0, static_allowed, self)
+
+    def take(self, packet):
+        self.heard.append(packet[PACKET_HEADERS_BYTES:PACKET_HEADERS_BYTES + int.from_bytes(packet[14:16], "big") - 16])
+
+    def attend(self):
+        self.attended += 1
+        self.recipient.sender.watched = True
+
+    def end(self):
+        self.ended = True
 
 
 @pytest.fixture
@@ -37,63 +52,93 @@ def publish(writer, message, flags=0):
     slot.publish()
 
 
-def heard(ends, messages, viewers=1):
-    """What viewers hear of (message, flags) pairs."""
+def feed(ends, messages, viewers, audience=Audience.EXPERT):
+    """What each viewer counts as (sent, skipped, refused) of (message, flags) pairs; and what the loop complained of."""
     async def scenario():
         writer, reader = ends
-        feed = RecordFeed(reader)
-        listeners = [Viewer() for _ in range(viewers)]
-        feed.viewers.update(listeners)
-        feed.start()
+        complaints = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context["exception"]))
+        records = RecordFeed(reader, audience, len(viewers))
+        for viewer in viewers:
+            records.recipients.add(viewer.recipient)
+        records.start()
+        counts = {viewer: (0, 0, 0) for viewer in viewers}
         for message, flags in messages:
             publish(writer, message, flags)
-        while len(listeners[0].heard) < len(messages):
             await asyncio.sleep(0)
-        feed.stop()
-        return [listener.heard for listener in listeners]
+        while max(map(sum, counts.values())) < len(messages):
+            await asyncio.sleep(0)
+            for viewer in viewers:
+                counts[viewer] = tuple(map(sum, zip(counts[viewer], viewer.recipient.take_counts())))
+        records.stop()
+        return [counts[viewer] for viewer in viewers], complaints
 
     return asyncio.run(asyncio.wait_for(scenario(), 10))
 
 
 def test_every_viewer_hears_every_record_in_order(ends):
-    records = [HEADER + bytes([i]) for i in range(4)]
-    assert heard(ends, [(record, 0) for record in records], viewers=3) == 3 * [[(record, False) for record in records]]
+    records, viewers = [HEADER + bytes([i]) for i in range(4)], [Viewer() for _ in range(3)]
+    counts, _ = feed(ends, [(record, 0) for record in records], viewers)
+    assert [viewer.heard for viewer in viewers] == 3 * [records] and counts == 3 * [(4, 0, 0)]
 
 
-@pytest.mark.parametrize("message, flags", [(HEADER + b"x", STATIC), (STATIC_HEADER + b"x", 0), (STATIC_HEADER + b"x", STATIC), (b"short", 0), (b"", 0)])
-def test_either_sign_of_a_static_part_is_enough_and_so_is_no_header(ends, message, flags):
-    assert heard(ends, [(message, flags)]) == [[(message, True)]]
+STATIC_SIGNS = [(HEADER + b"x", STATIC), (STATIC_HEADER + b"x", 0), (STATIC_HEADER + b"x", STATIC), (b"short", 0)]
+
+
+@pytest.mark.parametrize("message, flags", STATIC_SIGNS)
+@pytest.mark.parametrize("audience, static_allowed", [(Audience.CLASS, False), (Audience.CLASS, True), (Audience.EXPERT, False)])
+def test_either_sign_of_a_static_part_is_enough_and_so_is_no_header_and_either_place_keeps_it(ends, message, flags, audience, static_allowed):
+    viewer = Viewer(static_allowed)
+    counts, _ = feed(ends, [(HEADER, 0), (message, flags), (HEADER, 0)], [viewer], audience)
+    assert viewer.heard == [HEADER, HEADER] and counts == [(2, 0, 1)]
+
+
+@pytest.mark.parametrize("message, flags", STATIC_SIGNS)
+def test_experts_hear_static_parts(ends, message, flags):
+    viewer = Viewer()
+    feed(ends, [(message, flags)], [viewer])
+    assert viewer.heard == [message]
 
 
 class Broken(Viewer):
-    ended = False
+    def take(self, packet):
+        super().take(packet)
+        raise ConnectionError
 
-    def send_record(self, message, has_static):
-        super().send_record(message, has_static)
+    def attend(self):
         raise RuntimeError("broken")
-
-    def end(self):
-        self.ended = True
 
 
 def test_a_viewer_that_breaks_costs_the_others_nothing_and_is_ended(ends):
-    async def scenario():
-        writer, reader = ends
-        complaints = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context["exception"]))
-        feed, broken, others = RecordFeed(reader), Broken(), [Viewer() for _ in range(8)]
-        feed.viewers.update([broken, *others])
-        feed.start()
-        for _ in range(2):
-            publish(writer, HEADER)
-        while any(len(other.heard) < 2 for other in others) and not complaints[1:]:
-            await asyncio.sleep(0)
-        feed.stop()
-        assert broken.ended and len(broken.heard) == len(complaints) == 1 and [len(other.heard) for other in others] == 8 * [2]
+    broken, others = Broken(), [Viewer() for _ in range(8)]
+    _, complaints = feed(ends, [(HEADER, 0)] * 2, [broken, *others])
+    assert broken.ended and len(broken.heard) == len(complaints) == 1 and [len(other.heard) for other in others] == 8 * [2]
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+def test_a_viewer_that_reads_nothing_misses_records_and_each_is_counted(ends):
+    silent, other = Viewer(held_bytes_max=100), Viewer()
+    counts, _ = feed(ends, [(HEADER + bytes(100), 0)] * 4, [silent, other])
+    assert counts == [(1, 3, 0), (4, 0, 0)] and silent.attended == 1
 
 
 def test_slots_are_given_back(ends):
-    assert len(heard(ends, [(HEADER, 0)] * 4)[0]) == 4
-    assert len(heard(ends, [(HEADER, 0)] * 4)[0]) == 4
+    for _ in range(2):
+        viewer = Viewer()
+        feed(ends, [(HEADER, 0)] * 4, [viewer])
+        assert len(viewer.heard) == 4
+
+
+def test_a_feed_takes_so_many_and_each_once_and_lets_them_go(ends):
+    viewers = [Viewer() for _ in range(3)]
+    records = RecordFeed(ends[1], Audience.EXPERT, 2)
+    for viewer in viewers[:2]:
+        records.recipients.add(viewer.recipient)
+    with pytest.raises(ValueError):
+        records.recipients.add(viewers[0].recipient)
+    with pytest.raises(OverflowError):
+        records.recipients.add(viewers[2].recipient)
+    for viewer in (viewers[0], viewers[0]):
+        records.recipients.discard(viewer.recipient)
+    records.recipients.add(viewers[2].recipient)
+    records.recipients.send(HEADER, False, 1)
+    assert [len(viewer.heard) for viewer in viewers] == [0, 1, 1]

@@ -1,4 +1,4 @@
-"""Our association against aiortc's own over a wire that loses packets: the short ways keep the state that the long ways expect."""
+"""Our association against aiortc's own, over a wire that loses, doubles and reorders packets: C's sending half and aiortc's other half are one."""
 import asyncio
 import random
 
@@ -7,10 +7,10 @@ from aiortc.rtcdatachannel import RTCDataChannel, RTCDataChannelParameters
 from aiortc.rtcsctptransport import (
     SCTP_DATA_FIRST_FRAG,
     SCTP_DATA_UNORDERED,
-    USERDATA_MAX_LENGTH,
     DataChunk,
     RTCSctpCapabilities,
     RTCSctpTransport,
+    SackChunk,
     serialize_packet,
 )
 from google_crc32c import value as crc32c
@@ -19,23 +19,33 @@ from hypothesis import strategies as st
 
 from appliance.fanout.hooks.sctp import BUFFERED_BYTES_MAX, Association
 from appliance.protocol import dicom_rtv
+from cext.messages import FRAGMENT_BYTES_MAX
 from tests.unit.fanout.test_hooks import Listener
+from tests.unit.fanout.virtual_time import run
 
-STEPS_MAX = 2000
+STEPS_MAX = 5000
+STEP_S, LATE_S = 0.001, 0.005  # in virtual time
+QUIET_S = 3.0  # longer than the retransmission timer runs
+FORWARD_TSN = 192
 
 
 class Wire:
-    """One end of a wire, in the place of a DTLS transport. Delivers in order, after everything that is ready to run."""
+    """One end of a wire, in the place of a DTLS transport. Delivers in order, after everything that is ready to run, what is not late."""
 
     def __init__(self, role):
-        self._role, self.state, self.other, self.receiver = role, "connected", None, None
-        self.lost = lambda: False
-        self.packets = 0
+        self._role, self.state, self.link, self.other, self.receiver = role, "connected", None, None, None
+        self.lost = self.doubled = self.late = lambda: False
+        self.packets = []
 
     def transmit(self, packet):
-        self.packets += 1
+        self.packets.append(packet)
         if not self.lost():
-            asyncio.get_running_loop().call_soon(self.other.deliver, packet)
+            loop = asyncio.get_running_loop()
+            for _ in range(1 + self.doubled()):
+                if self.late():
+                    loop.call_later(LATE_S, self.other.deliver, packet)
+                else:
+                    loop.call_soon(self.other.deliver, packet)
 
     def deliver(self, packet):
         if isinstance(self.receiver, Association):
@@ -78,7 +88,7 @@ class Peers:
         for _ in range(STEPS_MAX):
             if happened():
                 return
-            await asyncio.sleep(0)
+            await asyncio.sleep(STEP_S)
         raise AssertionError("it did not happen")
 
     async def close(self):
@@ -86,20 +96,22 @@ class Peers:
         await self.viewer.stop()
 
 
-def talk(conversation, **reliability):
+def talk(conversation, first_tsn=None, **reliability):
     async def scenario():
         peers = Peers()
+        if first_tsn is not None:
+            peers.ours._local_tsn = first_tsn
         await peers.connect(**(reliability or {"ordered": False, "maxRetransmits": 0}))
         try:
             return await conversation(peers)
         finally:
             await peers.close()
 
-    return asyncio.run(scenario())
+    return run(scenario())
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 4 * USERDATA_MAX_LENGTH), min_size=1, max_size=20))
+@given(st.lists(st.integers(1, 4 * FRAGMENT_BYTES_MAX), min_size=1, max_size=20))
 def test_messages_of_every_size_arrive_as_they_are_and_nothing_stays_in_flight(sizes):
     messages = [bytes([i]) * size for i, size in enumerate(sizes)]
 
@@ -107,43 +119,162 @@ def test_messages_of_every_size_arrive_as_they_are_and_nothing_stays_in_flight(s
         for i, message in enumerate(messages):
             assert peers.ours.send_message(peers.channel, message)
             await peers.until(lambda: len(peers.heard) == i + 1)
-        await peers.until(lambda: not peers.ours._sent_queue)
-        assert peers.ours._flight_size == 0 and not peers.ours._outbound_queue
+        await peers.until(lambda: not peers.ours.sender.chunks)
+        assert peers.ours.sender.flight_bytes == peers.ours.sender.held_bytes == 0
         return peers.heard
 
     assert talk(conversation) == messages
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32), st.floats(0.05, 0.9))
-def test_after_losses_messages_flow_again_and_nothing_stays_in_flight(seed, rate):
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0, 0.9), st.floats(0, 0.5), st.floats(0, 0.5), st.integers(1, 3 * FRAGMENT_BYTES_MAX), st.booleans())
+def test_after_losses_doubles_and_misorder_messages_flow_again_and_nothing_stays_in_flight(seed, lost, doubled, late, size, only_small):
     async def conversation(peers):
         dice = random.Random(seed)
-        peers.here.lost = peers.there.lost = lambda: dice.random() < rate
-        for i in range(15):
-            peers.ours.send_message(peers.channel, b"early %d" % i)
-            for _ in range(3):
-                await asyncio.sleep(0)
-        peers.here.lost = peers.there.lost = lambda: False
-        # Three later messages make the receiver's gaps believed (RFC 9260 section 7.2.4); then the lost ones are given up.
+        for wire in (peers.here, peers.there):
+            wire.lost, wire.doubled, wire.late = (lambda rate=rate: dice.random() < rate for rate in (lost, doubled, late))
+        for i in range(40):
+            peers.ours.send_message(peers.channel, b"early %d " % i + bytes(0 if only_small else dice.randrange(size)))
+            await asyncio.sleep(dice.choice((0, STEP_S, 20 * STEP_S)))
+        for wire in (peers.here, peers.there):
+            wire.lost = wire.doubled = wire.late = lambda: False
+        await asyncio.sleep(QUIET_S)
+        assert peers.ours.sender.chunks == peers.ours.sender.held_bytes == peers.ours.sender.flight_bytes == 0
         for i in range(6):
-            peers.ours.send_message(peers.channel, b"late %d" % i)
-            for _ in range(6):
-                await asyncio.sleep(0)
-        await peers.until(lambda: not peers.ours._sent_queue)
-        assert peers.ours._flight_size == 0
+            assert peers.ours.send_message(peers.channel, b"late %d" % i)
+            await asyncio.sleep(STEP_S)
+        await peers.until(lambda: not peers.ours.sender.chunks)
         return peers.heard
 
     heard = talk(conversation)
-    assert heard[-1] == b"late 5" and len(heard) == len(set(heard))
+    assert heard[-6:] == [b"late %d" % i for i in range(6)] and len(heard) == len(set(heard))
+
+
+def _chunk_types(packets):
+    return [packet[12] for packet in packets]
+
+
+def test_a_lost_message_is_passed_over_and_never_repeated():
+    async def conversation(peers):
+        peers.here.lost = lambda: True
+        assert peers.ours.send_message(peers.channel, b"lost")
+        peers.here.lost = lambda: False
+        before = len(peers.here.packets)
+        for i in range(3):
+            assert peers.ours.send_message(peers.channel, b"later %d" % i)
+            await asyncio.sleep(STEP_S)
+        await peers.until(lambda: not peers.ours.sender.chunks)
+        return peers.heard, peers.here.packets[before:]
+
+    heard, packets = talk(conversation)
+    assert heard == [b"later 0", b"later 1", b"later 2"]
+    assert _chunk_types(packets).count(FORWARD_TSN) == 1 and not any(b"lost" in packet for packet in packets)
+
+
+def test_when_the_last_message_is_lost_the_timer_passes_over_it():
+    async def conversation(peers):
+        peers.here.lost = lambda: True
+        for i in range(3):
+            peers.ours.send_message(peers.channel, bytes(2000))
+        assert peers.ours.sender.chunks
+        peers.here.lost = lambda: False
+        await asyncio.sleep(QUIET_S)
+        return peers.ours.sender.chunks, _chunk_types(peers.here.packets)
+
+    chunks, types = talk(conversation)
+    assert chunks == 0 and types[-1] == FORWARD_TSN
+
+
+def test_through_an_outage_a_viewer_misses_messages_and_hears_within_a_second_of_its_end():
+    async def conversation(peers):
+        async def grains(count):
+            for _ in range(count):
+                peers.ours.send_message(peers.channel, b"%f" % asyncio.get_running_loop().time() + bytes(700))
+                await asyncio.sleep(0.02)
+
+        await grains(50)
+        peers.here.lost = peers.there.lost = lambda: True
+        await grains(150)
+        peers.here.lost = peers.there.lost = lambda: False
+        end = asyncio.get_running_loop().time()
+        await grains(150)
+        return end, [float(message.rstrip(b"\0")) for message in peers.heard]
+
+    end, heard = talk(conversation)
+    assert min(time for time in heard if time >= end) - end < 1.1 and sum(time >= end for time in heard) > 90
+
+
+def test_numbers_wrap():
+    async def conversation(peers):
+        for i in range(40):
+            assert peers.ours.send_message(peers.channel, b"%d " % i + bytes(1500))
+            await peers.until(lambda: len(peers.heard) == i + 1)
+        await peers.until(lambda: not peers.ours.sender.chunks)
+        return peers.ours.sender.next_tsn
+
+    assert talk(conversation, first_tsn=2**32 - 10) < 100
+
+
+def test_a_viewer_without_room_gets_one_packet_at_a_time_until_it_has():
+    async def conversation(peers):
+        def acknowledge(window):
+            peers.ours.sender.acknowledge((peers.ours.sender.next_tsn - peers.ours.sender.chunks - 1) % 2**32, window, [], 0)
+
+        peers.there.lost = lambda: True
+        acknowledge(0)
+        before = len(peers.here.packets)
+        for _ in range(5):
+            assert peers.ours.send_message(peers.channel, bytes(100))
+        probes = len(peers.here.packets) - before
+        acknowledge(100_000)
+        return probes, len(peers.here.packets) - before
+
+    assert talk(conversation) == (1, 5)
+
+
+def test_an_acknowledgement_of_what_was_never_sent_changes_nothing_and_is_counted():
+    async def conversation(peers):
+        peers.there.lost = lambda: True
+        peers.ours.send_message(peers.channel, b"sent")
+        sack = SackChunk()
+        sack.cumulative_tsn, sack.advertised_rwnd = (peers.ours.sender.next_tsn + 5) % 2**32, 1000
+        peers.ours.receive(serialize_packet(5000, 5000, peers.ours._local_verification_tag, sack))
+        return peers.ours.sender.chunks, peers.listener.counts
+
+    assert talk(conversation) == (1, {"sctp": 1})
+
+
+def test_a_second_channel_is_heard_and_answered_beside_the_first():
+    async def conversation(peers):
+        first, opened = peers.channel, []
+        peers.listener.channel_opened = opened.append
+        peers.ours.remove_all_listeners("datachannel")
+        peers.ours.on("datachannel", opened.append)
+        for _ in range(3):
+            peers.ours.send_message(first, b"grain")
+        report = RTCDataChannel(peers.viewer, RTCDataChannelParameters(label="report", ordered=False, maxRetransmits=0))
+        await peers.until(lambda: opened and report.readyState == "open")
+        said, answered = [], []
+        opened[0].on("message", said.append)
+        report.on("message", answered.append)
+        report.send("what I see")
+        await peers.until(lambda: said)
+        assert peers.ours.send_message(opened[0], b"answer") and peers.ours.send_message(first, b"grain")
+        await peers.until(lambda: answered and len(peers.heard) == 4 and not peers.ours.sender.chunks)
+        report.close()
+        await peers.until(lambda: report.readyState == "closed")
+        assert peers.ours.send_message(first, b"last")
+        await peers.until(lambda: peers.heard[-1] == b"last")
+        return said, answered
+
+    assert talk(conversation) == (["what I see"], [b"answer"])
 
 
 def test_a_viewer_that_never_acknowledges_misses_messages_and_costs_no_more_memory():
     async def conversation(peers):
         peers.there.lost = lambda: True
         taken = sum(peers.ours.send_message(peers.channel, bytes(700)) for _ in range(1000))
-        held = sum(len(chunk.user_data) for chunk in (*peers.ours._sent_queue, *peers.ours._outbound_queue))
-        return taken, held
+        return taken, peers.ours.sender.held_bytes
 
     taken, held = talk(conversation)
     assert 0 < taken < 1000 and held < BUFFERED_BYTES_MAX + 700
@@ -158,7 +289,7 @@ def test_the_largest_grain_arrives_even_behind_others_and_small_ones_pass_after_
         for i in range(before):
             assert peers.ours.send_message(peers.channel, b"before %d" % i)
         assert peers.ours.send_message(peers.channel, LARGEST)
-        await peers.until(lambda: LARGEST in peers.heard and not peers.ours._sent_queue)
+        await peers.until(lambda: LARGEST in peers.heard and not peers.ours.sender.chunks)
         assert peers.ours.send_message(peers.channel, b"after")
         await peers.until(lambda: b"after" in peers.heard)
         return peers.heard
@@ -179,7 +310,7 @@ def test_a_channel_of_another_kind_is_served_as_it_was_opened(reliability):
     async def conversation(peers):
         for i in range(5):
             assert peers.ours.send_message(peers.channel, bytes([i]) * 700)
-        await peers.until(lambda: len(peers.heard) == 5 and not peers.ours._sent_queue)
+        await peers.until(lambda: len(peers.heard) == 5 and not peers.ours.sender.chunks)
         return peers.heard
 
     assert talk(conversation, **reliability) == [bytes([i]) * 700 for i in range(5)]
@@ -187,9 +318,9 @@ def test_a_channel_of_another_kind_is_served_as_it_was_opened(reliability):
 
 def test_a_message_that_fits_a_packet_is_one_packet_sent_at_once():
     async def conversation(peers):
-        before = peers.here.packets
-        peers.ours.send_message(peers.channel, bytes(USERDATA_MAX_LENGTH))
-        return peers.here.packets - before
+        before = len(peers.here.packets)
+        peers.ours.send_message(peers.channel, bytes(FRAGMENT_BYTES_MAX))
+        return len(peers.here.packets) - before
 
     assert talk(conversation) == 1
 
