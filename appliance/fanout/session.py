@@ -4,8 +4,9 @@ Everything happens on the event loop; `ended` is the only way out, and then noth
 """
 import asyncio
 import contextlib
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiortc.rtcdatachannel import RTCDataChannel
@@ -15,12 +16,13 @@ from appliance.errors import ProtocolError
 from appliance.fanout import answer, hooks
 from appliance.fanout.offer import CANDIDATES_MAX, UNPROCESSABLE, Fragment, Offer, OfferRefused
 from appliance.fanout.one_port import OnePort
+from appliance.fanout.place import Place
 from appliance.fanout.ports import OwnPorts
 from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import JOIN_INTERVAL_S, Rendition
 from appliance.fanout.seen import Witness, reply
 from appliance.fanout.viewer_report import ViewerReport
-from appliance.frame import Audience
+from appliance.frame import Audience, Level
 from appliance.protocol import rtcp
 from cext.fanout import Fanout
 from cext.messages import Recipient
@@ -50,14 +52,18 @@ class Surroundings:
     certificate: Callable[[], hooks.Certificate]
     ports: OwnPorts | OnePort
     cname: str
+    needs_bps: Mapping[Level, int]
     malformed: Callable[[str], None]
 
 
 class Session:
     """A viewer's session. The hooks' events come in as methods without underscore."""
 
-    def __init__(self, surroundings: Surroundings, offer: Offer, choice: answer.Choice, rendition: Rendition, feed: RecordFeed | None) -> None:
-        self._shared, self._offer, self._choice, self._rendition, self._feed = surroundings, offer, choice, rendition, feed
+    def __init__(self, surroundings: Surroundings, offer: Offer, choice: answer.Choice, renditions: Mapping[Level, Rendition],
+                 feed: RecordFeed | None) -> None:
+        """`renditions`: what the viewer may be sent, the levels of one rendition."""
+        self._shared, self._offer, self._choice, self._feed = surroundings, offer, choice, feed
+        self._place = Place(surroundings.fanout, renditions, surroundings.needs_bps)
         self._begun_ns = clock.monotonic_ns()
         self._candidates = {(candidate.host, candidate.port) for candidate in offer.candidates}
         self._path_selected, self._ended = asyncio.Event(), asyncio.Event()
@@ -67,7 +73,7 @@ class Session:
         self._association = hooks.Association(self._dtls, self) if offer.application >= 0 else None
         self._recipient: Recipient | None = None
         self._report_channel: RTCDataChannel | None = None
-        self._witness = Witness(rendition.seen, time.monotonic)
+        self._witness = Witness(self._place.present.seen, time.monotonic)
         self._viewer: int | None = None
         self._reporting: asyncio.TimerHandle | None = None
         self._media_seen = False
@@ -92,7 +98,7 @@ class Session:
 
     async def run(self) -> None:
         """The session's life: connects within a time limit, then stays until the viewer or the worker ends it."""
-        self._rendition.admit()
+        self._place.admit()
         checks = asyncio.create_task(self._check())
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
@@ -103,9 +109,9 @@ class Session:
                 await self._serve()
             await self._ended.wait()
         except (TimeoutError, ConnectionError):
-            self._rendition.failures.add(1)
+            self._place.present.failures.add(1)
         finally:
-            self._rendition.dismiss()
+            self._place.dismiss()
             self._leave()
             checks.cancel()
             with contextlib.suppress(TimeoutError, asyncio.CancelledError, ConnectionError):
@@ -157,7 +163,7 @@ class Session:
         """The viewer opened a data channel; one for metadata and one for its reports have a use."""
         if channel.label == METADATA_LABEL and self._recipient is None:
             # What could tell a class who the patient is never leaves: its feed keeps it, and so does each of its viewers' places.
-            self._recipient = self._association.recipient(channel, self._rendition.audience is Audience.EXPERT, self)
+            self._recipient = self._association.recipient(channel, self._place.present.audience is Audience.EXPERT, self)
             channel.on("close", self._channel_closed)
             if self._feed is not None:
                 self._feed.recipients.add(self._recipient)
@@ -169,13 +175,15 @@ class Session:
 
     def reported(self, report: ViewerReport) -> None:
         """The viewer's page said what it sees; it is counted already. The answer tells it which picture it gets, and our time."""
+        if self._viewer is not None:
+            self._place.watched(report, time.monotonic())
         assert self._association is not None and self._report_channel is not None
-        self._association.send_message(self._report_channel, reply(self._rendition.level.value, time.time_ns()))
+        self._association.send_message(self._report_channel, reply(report.number, self._place.present.level.value, time.time_ns()))
 
     def feedback(self, compound: bytes) -> None:
         """Feedback came."""
         try:
-            heard = rtcp.parse(compound, self._rendition.ssrc)
+            heard = rtcp.parse(compound, self._place.present.ssrc)
         except ProtocolError as error:
             self._shared.malformed(error.reason)
             return
@@ -185,11 +193,12 @@ class Session:
         for report in heard.reports:
             self._note(report, now)
         if heard.lost:
-            self._rendition.nacks.add(len(heard.lost))
+            self._place.present.nacks.add(len(heard.lost))
             self._shared.fanout.nack(self._viewer, heard.lost)
         if heard.keyframe:
-            self._rendition.picture_losses.add()
-            self._rendition.request_keyframe()
+            self._place.present.picture_losses.add()
+            self._place.request_keyframe()
+        self._place.heard(heard, now, time.monotonic())
         for viewer_ssrc, middle in heard.reference_times[:1]:
             self._reference_times = {viewer_ssrc: (middle, now)}
 
@@ -210,11 +219,12 @@ class Session:
 
     async def _serve(self) -> None:
         keys, (descriptor, remote) = self._dtls.media_keys(), self._ice.path
-        fanout, rendition = self._shared.fanout, self._rendition
+        fanout, rendition = self._shared.fanout, self._place.present
         self._viewer = fanout.add_viewer(
             rendition.identifier, descriptor, remote, keys.profile, keys.key, keys.salt, self._choice.coding.payload_type,
             playout_delay_id=self._choice.playout_delay_id, playout_delay=PLAYOUT_DELAY[rendition.audience],
-            mid_id=self._choice.mid_id, mid=self._choice.mid.encode())
+            mid_id=self._choice.mid_id, mid=self._choice.mid.encode(), abs_send_time_id=self._choice.abs_send_time_id)
+        self._place.take(self._viewer, time.monotonic(), random.random())
         rendition.joins.add()
         fanout.take_keyframe_wanted(rendition.identifier)  # the wish of this viewer, said in the next line with its own interval
         rendition.request_keyframe(JOIN_INTERVAL_S)
@@ -230,10 +240,10 @@ class Session:
         if stats.packets:
             if not self._media_seen:
                 self._media_seen = True
-                self._rendition.join_time.observe_ns(stats.first_send_monotonic_ns - self._begun_ns)
+                self._place.present.join_time.observe_ns(stats.first_send_monotonic_ns - self._begun_ns)
             # The RTP time of this very instant on the capture clock (RFC 3550 section 6.4.1), not of the last packet sent.
             elapsed = (clock.tai_ns() - stats.last_capture_tai_ns) * _VIDEO_RATE_HZ // _SECOND_NS
-            ntp, ssrc = rtcp.ntp_time(time.time_ns()), self._rendition.ssrc
+            ntp, ssrc = rtcp.ntp_time(time.time_ns()), self._place.present.ssrc
             compound = rtcp.sender_report(ssrc, ntp, stats.last_rtp_timestamp + elapsed & 0xFFFF_FFFF, stats.packets, stats.octets,
                                           self._shared.cname.encode())
             if self._reference_times:
@@ -241,22 +251,23 @@ class Session:
                 self._reference_times = {}
             with contextlib.suppress(ConnectionError):
                 self._dtls.transmit_rtcp(compound)
+            self._place.tick(stats, time.monotonic())
         self._reporting = asyncio.get_running_loop().call_later(REPORT_INTERVAL_S, self._report)
 
     def _note(self, report: rtcp.ReceiverReport, now_ntp: int) -> None:
         round_trip_ns = report.round_trip_ns(now_ntp)
         if round_trip_ns is not None:
-            self._rendition.round_trip.observe_ns(round_trip_ns)
-        self._rendition.jitter.observe_ns(report.jitter * _SECOND_NS // _VIDEO_RATE_HZ)
-        self._rendition.reported_lost.add(max(0, report.packets_lost - self._reported_lost))
+            self._place.present.round_trip.observe_ns(round_trip_ns)
+        self._place.present.jitter.observe_ns(report.jitter * _SECOND_NS // _VIDEO_RATE_HZ)
+        self._place.present.reported_lost.add(max(0, report.packets_lost - self._reported_lost))
         self._reported_lost = max(report.packets_lost, self._reported_lost)
 
     def _count_messages(self) -> None:
         if self._recipient is not None:
             sent, skipped, refused = self._recipient.take_counts()
-            self._rendition.messages.add(sent)
-            self._rendition.messages_skipped.add(skipped)
-            self._rendition.messages_refused.add(refused)
+            self._place.present.messages.add(sent)
+            self._place.present.messages_skipped.add(skipped)
+            self._place.present.messages_refused.add(refused)
 
     def _channel_closed(self) -> None:
         self._count_messages()

@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from appliance.fanout import answer, hooks
@@ -14,12 +13,12 @@ from appliance.fanout.offer import OfferRefused, parse_fragment, parse_offer
 from appliance.fanout.one_port import OnePort, PortCounts
 from appliance.fanout.ports import MediaAddresses, OwnPorts
 from appliance.fanout.records import RecordFeed
-from appliance.fanout.rendition import Rendition
+from appliance.fanout.rendition import Rendition, new_ssrc
 from appliance.fanout.session import UNAVAILABLE, Session, Surroundings
-from appliance.frame import RENDITIONS, Audience, Codec
+from appliance.frame import LEVELS, RENDITIONS, Audience, Codec, Level
+from appliance.frame import Rendition as Coding
 from appliance.protocol.h264 import Profile, level_idc
 from appliance.runtime.metrics import FANOUT_MALFORMED, FANOUT_PORT_LOST, LATENCY
-from appliance.runtime.ring import RingReader
 from appliance.runtime.stage import Stage
 from cext.fanout import Fanout
 
@@ -44,15 +43,15 @@ class Worker:
         self.viewers_max = stage.config.server.viewers_max
         self.fanout = Fanout(max(1, streams * len(RENDITIONS)), self.viewers_max,
                              latency_bounds_ns=[round(bound * 1e9) for bound in LATENCY.buckets_s])
-        self.renditions = {(stream, name): Rendition(self.fanout, reader, stream, name, codec.value.encode(), stage.counters)
-                           for stream, name, codec, reader in _unit_rings(stage)}
+        self.renditions = _renditions(stage, self.fanout)
         self.feeds = {(stream.name, audience): RecordFeed(reader, audience, self.viewers_max) for stream in stage.config.streams for audience in Audience
                       if (reader := stage.readers.get(f"records.{stream.name}.{audience.value}.{_number(stage)}"))}
         self._sessions: dict[str, tuple[Session, asyncio.Task]] = {}
         self._opening: set[str] = set()
         self._malformed = {kind: stage.counters.counter("appliance_fanout_datagrams_malformed_total", reason=kind) for kind in FANOUT_MALFORMED}
         self._certificate = hooks.Certificate.make()
-        self._shared = Surroundings(self.fanout, self._current_certificate, _ports(stage), secrets.token_hex(8), self.malformed)
+        self._shared = Surroundings(self.fanout, self._current_certificate, _ports(stage), secrets.token_hex(8),
+                                    {level: stage.config.encoder.bitrate_kbps_of(level) * 1000 for level in LEVELS}, self.malformed)
         self._logged: set[str] = set()
 
     @property
@@ -73,11 +72,11 @@ class Worker:
         offer = parse_offer(sdp)
         available = {rendition for known, rendition in self.renditions if known == stream}
         choice = answer.choose(offer, audience, Profile(self._stage.config.encoder.h264_profile), available)
-        rendition = self.renditions[stream, choice.rendition]
-        session = Session(self._shared, offer, choice, rendition, self.feeds.get((stream, audience)))
+        levels = {coding.level: self.renditions[stream, coding.name] for coding in Coding.named(choice.rendition).levels if coding.name in available}
+        session = Session(self._shared, offer, choice, levels, self.feeds.get((stream, audience)))
         self._opening.add(name)
         try:
-            text = await session.open(self._video(stream, rendition))
+            text = await session.open(self._video(stream, levels[Level.FULL]))
         finally:
             self._opening.discard(name)
         task = asyncio.create_task(session.run(), name=f"session {name}")
@@ -173,10 +172,14 @@ def _ports(stage: Stage) -> OwnPorts | OnePort:
     return OnePort(int(_number(stage)), server.media_ports.first, addresses, stage.sockets["handover"], peers, counts)
 
 
-def _unit_rings(stage: Stage) -> Iterator[tuple[str, str, Codec, RingReader]]:
-    """(stream, rendition, codec, reader) of every units ring that the worker reads."""
+def _renditions(stage: Stage, fanout: Fanout) -> dict[tuple[str, str], Rendition]:
+    """Every rendition whose units the worker reads, by stream and name. The levels of one share an SSRC."""
+    found = {}
     for stream in stage.config.streams:
-        for rendition in RENDITIONS:
-            reader = stage.readers.get(f"units.{stream.name}.{rendition.name}.{_number(stage)}")
+        ssrcs: dict[tuple[Audience, Codec], int] = {}
+        for coding in RENDITIONS:
+            reader = stage.readers.get(f"units.{stream.name}.{coding.name}.{_number(stage)}")
             if reader is not None:
-                yield stream.name, rendition.name, rendition.codec, reader
+                ssrc = ssrcs.setdefault((coding.audience, coding.codec), new_ssrc())
+                found[stream.name, coding.name] = Rendition(fanout, reader, stream.name, coding.name, coding.codec.value.encode(), stage.counters, ssrc)
+    return found

@@ -7,9 +7,10 @@ from appliance.fanout import answer, hooks
 from appliance.fanout.offer import CANDIDATES_MAX, OfferRefused, parse_fragment, parse_offer
 from appliance.fanout.rendition import Rendition
 from appliance.fanout.session import CONNECT_LIMIT_S, PLAYOUT_DELAY, Session, Surroundings
-from appliance.frame import Audience
+from appliance.frame import Audience, Level
 from appliance.protocol.h264 import Profile
 from cext.fanout import Fanout
+from tests.unit.fanout.line import NEEDS_BPS
 from tests.unit.fanout.offers import CHROMIUM
 from tests.unit.fanout.test_hooks import Listener, ports
 from tests.unit.fanout.virtual_time import run
@@ -30,7 +31,8 @@ def session_of(bench, text=CHROMIUM):
     rendition = Rendition(fanout, bench.stage.readers["units.scope.expert.0"], "scope", "expert", b"h264", bench.stage.counters)
     choice = answer.choose(offer, Audience.EXPERT, Profile.CONSTRAINED_BASELINE, ("expert",))
     certificate = hooks.Certificate.make()
-    return Session(Surroundings(fanout, lambda: certificate, ports(), "worker", lambda kind: None), offer, choice, rendition, None)
+    surroundings = Surroundings(fanout, lambda: certificate, ports(), "worker", NEEDS_BPS, lambda kind: None)
+    return Session(surroundings, offer, choice, {Level.FULL: rendition}, None)
 
 
 def test_experts_see_at_once_and_only_a_class_is_smoothed():
