@@ -110,9 +110,9 @@ class Witness:
         return report
 
 
-def reply(level: str, unix_ns: int) -> bytes:
-    """The answer to a report: which picture is sent to this viewer now ("full", "half", "small"), and the box's clock (ns since 1970 UTC).
+def reply(number: int, level: str, unix_ns: int) -> bytes:
+    """The answer to the report of that number: which picture is sent to this viewer now ("full", "half", "small"), and the box's clock (ns since 1970 UTC).
 
     The page sets its own clock against ours by it, so that its latencies hold on a machine whose clock is off.
     """
-    return json.dumps({"version": 1, "level": level, "unix_ms": unix_ns / 1e6}).encode()
+    return json.dumps({"version": 1, "number": number, "level": level, "unix_ms": unix_ns / 1e6}).encode()

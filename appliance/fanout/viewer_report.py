@@ -38,10 +38,11 @@ class SeenLatency:
 class ViewerReport:
     """What one viewer saw within `seconds`, of which the page was visible for `visible_s`. A hidden page shows nothing and judges nothing.
 
-    `latency` is None while the clocks are not known to agree; `buffer_s` and `decode_s`, means a frame, where nothing was decoded.
+    `number`: the page's own, which the answer repeats. `latency` is None while the clocks are not known to agree; `buffer_s` and `decode_s`, means a frame, where nothing was decoded.
     `joined`: frames that had their metadata; `late`: it came after the frame had been replaced; `missing`: it never came.
     """
 
+    number: int
     seconds: float
     visible_s: float
     codec: str
@@ -95,6 +96,7 @@ def _report(fields: dict) -> ViewerReport:
     if codec not in CODECS:
         raise ProtocolError("field", f"codec is none of {', '.join(CODECS)}")
     return ViewerReport(
+        number=_whole(fields, "number", COUNT_MAX),
         seconds=_number(fields, "seconds", SECONDS_MAX),
         visible_s=_number(fields, "visible_seconds", SECONDS_MAX),
         codec=codec,

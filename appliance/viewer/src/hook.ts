@@ -16,6 +16,14 @@ export interface ApplianceViewer {
   readonly unjoined: number;
   readonly messages: number;
   readonly malformed: number;
+  /** Of the unjoined: their record came too late, or never. */
+  readonly late: number;
+  readonly missing: number;
+  /** Reports sent to the appliance and answered by it; the picture that it says to send; how far this clock is ahead of its, null if unknown. */
+  readonly reports: number;
+  readonly replies: number;
+  readonly level: string;
+  readonly clockAheadMs: number | null;
   /** Milliseconds from the capture instant to the frame's callback, oldest first, the last 3000. */
   readonly latencies: number[];
   /** The marker of the frame on screen, in pixels of the decoded picture. */
@@ -59,6 +67,12 @@ export function exposeHook(page: Watched): void {
     get unjoined() { return page.watch?.unjoined ?? 0; },
     get messages() { return page.watch?.messages ?? 0; },
     get malformed() { return page.watch?.malformed ?? 0; },
+    get late() { return page.watch?.late ?? 0; },
+    get missing() { return page.watch?.missing ?? 0; },
+    get reports() { return page.watch?.reporter.sent ?? 0; },
+    get replies() { return page.watch?.reporter.answered ?? 0; },
+    get level() { return page.watch?.reporter.level ?? ""; },
+    get clockAheadMs() { return page.watch?.clock.offset.aheadMs(Date.now()) ?? null; },
     get latencies() { return page.watch?.pace.latencies.toArray() ?? []; },
     get marker() { return page.watch?.markerPosition ?? null; },
     get lastFrame() { return page.watch?.lastFrame ?? null; },

@@ -3,6 +3,17 @@
  * Invariant: a frame is given its own record or none; another frame's record is never offered in its place.
  */
 
+/**
+ * Where the appliance moves a viewer to another coding of the stream, a keyframe may repeat the frame just sent; RTP timestamps must rise, so it
+ * carries some ticks more. Three are 33 us: no camera makes another frame in that time.
+ */
+const TICKS_MORE_MAX = 3;
+
+/** Whether a frame with this RTP timestamp is the one that the record speaks of. */
+export function isFrameOf(frameTimestamp: number, recordTimestamp: number): boolean {
+  return (frameTimestamp - recordTimestamp) >>> 0 <= TICKS_MORE_MAX;
+}
+
 const RECORDS_MAX = 256;
 const KEEP_MS = 4_000;
 
@@ -20,8 +31,11 @@ export class RecordJoin<T> {
   }
 
   get(rtpTimestamp: number, nowMs: number): T | null {
-    const entry = this.records.get(rtpTimestamp);
-    return entry !== undefined && entry.untilMs >= nowMs ? entry.record : null;
+    for (let more = 0; more <= TICKS_MORE_MAX; more += 1) {
+      const entry = this.records.get((rtpTimestamp - more) >>> 0);
+      if (entry !== undefined && entry.untilMs >= nowMs) return entry.record;
+    }
+    return null;
   }
 
   clear(): void {

@@ -10,11 +10,12 @@ import { element, write } from "./page.ts";
 import { Panel } from "./panel.ts";
 import type { Phase } from "./player.ts";
 import { Readings } from "./readings.ts";
+import { Reduction } from "./reduced.ts";
 import { readSignal, type Signal } from "./signal.ts";
 import { Status } from "./status.ts";
 import { ScreenWake } from "./wake.ts";
 import { Watch } from "./watch.ts";
-import { wordingFor } from "./wording.ts";
+import { retryWords, wordingFor } from "./wording.ts";
 
 const TOKEN_KEY = "viewer.token";
 const READINGS_INTERVAL_MS = 100;
@@ -29,6 +30,9 @@ class Page implements Watched {
   stream = "";
   measure: Measure | null = null;
   private title = "";
+  /** Whether the appliance has taken the token: until then its claims are only what somebody wrote. */
+  private confirmed = false;
+  private reduction = new Reduction();
   private liveSince: number | null = null;
   private readInstance: string | null = null;
   private signal: Signal | null = null;
@@ -45,7 +49,7 @@ class Page implements Watched {
   constructor() {
     element("retry", HTMLButtonElement).onclick = () => this.watch?.player.retryNow();
     element("other-link", HTMLButtonElement).onclick = () => this.begin(null, "");
-    window.addEventListener("pagehide", () => this.watch?.player.stop());
+    window.addEventListener("pagehide", () => this.watch?.stop());
     // A page that comes back from the browser's cache has lost its connections.
     window.addEventListener("pageshow", (event) => event.persisted && location.reload());
     window.setInterval(() => this.refreshReadings(), READINGS_INTERVAL_MS);
@@ -55,8 +59,9 @@ class Page implements Watched {
 
   /** With a token: opens the stream, or offers the choice. Without: asks for the link. */
   begin(link: Link | null, problem: string): void {
-    this.watch?.player.stop();
+    this.watch?.stop();
     this.watch = null;
+    this.confirmed = false;
     if (link?.token == null) {
       sessionStorage.removeItem(TOKEN_KEY);
       askForLink(problem, (pasted) => this.begin(pasted, ""));
@@ -107,13 +112,15 @@ class Page implements Watched {
     history.replaceState(null, "", address);
     const videos = [element("picture-a", HTMLVideoElement), element("picture-b", HTMLVideoElement)] as const;
     this.watch = new Watch({ url: whepUrl(stream, location.href), token }, videos, this.marker, this.measure, (phase, status) => this.showPhase(phase, status));
-    this.watch.player.start();
+    this.reduction = new Reduction();
+    this.watch.start();
     this.showPhase("connecting", 0);
   }
 
   private describe(stream: Stream): void {
     this.title = stream.title;
     write(element("title", HTMLElement), stream.title);
+    this.confirmed = true;
     if (stream.audience !== "") this.setRole(stream.audience === "class" ? "student" : "expert");
     if (this.watch !== null && stream.width !== null && stream.height !== null) this.watch.raster = { width: stream.width, height: stream.height };
     this.nameWindow();
@@ -121,11 +128,16 @@ class Page implements Watched {
 
   private setRole(role: string): void {
     this.role = role;
-    const badge = element("role", HTMLElement);
-    write(badge, ROLES[role] ?? "");
-    badge.hidden = badge.textContent === "";
-    badge.dataset["role"] = role;
+    this.showRole();
     this.panel.setAudience(this.expert);
+  }
+
+  /** Nobody is called an expert on the word of a token that the appliance has not taken. */
+  private showRole(): void {
+    const badge = element("role", HTMLElement);
+    write(badge, ROLES[this.role] ?? "");
+    badge.hidden = badge.textContent === "" || !this.confirmed;
+    badge.dataset["role"] = this.role;
   }
 
   /** Only the appliance decides who receives what; this chooses the words for it. */
@@ -136,6 +148,9 @@ class Page implements Watched {
   private showPhase(phase: Phase, status: number): void {
     const live = phase === "live";
     this.liveSince = live ? performance.now() : null;
+    if (live) this.confirmed = true;
+    else if (phase === "refused") this.confirmed = false;
+    this.showRole();
     this.status.show(wordingFor(phase, status), (this.watch?.frames ?? 0) > 0, phase === "refused");
     this.wake.want(live);
     document.body.dataset["phase"] = phase;
@@ -161,8 +176,14 @@ class Page implements Watched {
   private refreshStatus(): void {
     if (this.watch === null) return;
     const now = performance.now();
+    const { phase } = this.watch.player;
     this.watch.clock.follow();
-    this.status.measure(this.watch.pace.latency(now), this.watch.pace.framesPerSecond(now), this.liveSince !== null);
+    void this.watch.reporter.tick(now);
+    this.reduction.follow(this.watch.reporter.level, now);
+    const live = this.liveSince !== null;
+    if (live) this.status.quality(wordingFor(phase, 0), this.reduction.reduced, this.reduction.note(now));
+    this.status.waiting(retryWords(phase, this.watch.player.nextAttemptInMs(now)));
+    this.status.measure(this.watch.pace.latency(now), this.watch.pace.framesPerSecond(now), live);
     if (!this.watch.joinable) this.controls.disableMarker();
   }
 
@@ -175,6 +196,7 @@ class Page implements Watched {
     const unmatched = watch.frames === 0 ? "" : `${watch.unjoined} of ${watch.frames} frames`;
     this.panel.writeConnection([
       { label: "Picture", value: videoWidth > 0 ? `${videoWidth} × ${videoHeight}` : "" },
+      { label: "Quality", value: videoWidth > 0 ? this.reduction.quality : "" },
       { label: "Codec", value: this.signal?.codec ?? "" },
       { label: "Lost", value: this.signal === null ? "" : `${this.signal.packetsLost} of ${this.signal.packetsReceived + this.signal.packetsLost} packets` },
       { label: "Unmatched", value: unmatched },

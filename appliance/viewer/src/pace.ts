@@ -4,6 +4,8 @@ import { percentile, Recent, Timed } from "./recent.ts";
 
 const SPAN_MS = 3_000;
 const LATENCIES_KEPT = 3_000;
+/** Between two reports: ten seconds of the fastest stream. */
+const UNREPORTED_MAX = 1_200;
 
 /** Outside these limits the camera's clock and this machine's do not agree, and their difference is no latency. */
 const PLAUSIBLE_MS = { least: 0, most: 5_000 };
@@ -16,6 +18,7 @@ export interface Latency {
 export class Pace {
   /** Milliseconds from the capture instant to the frame's callback, for the joined frames. */
   readonly latencies = new Recent<number>(LATENCIES_KEPT);
+  private unreported: number[] = [];
   private readonly fromCamera = new Timed(SPAN_MS);
   private readonly fromNetwork = new Timed(SPAN_MS);
   private readonly presented = new Timed(SPAN_MS);
@@ -24,21 +27,31 @@ export class Pace {
 
   constructor(private readonly clock: WallClock) {}
 
-  /** Once for each frame on screen, at the time of its callback (performance.now()). */
-  frame(metadata: VideoFrameCallbackMetadata, nowMs: number): void {
+  /** Once for each frame on screen, at the time of its callback (performance.now()); returns how many were shown since the one before. */
+  frame(metadata: VideoFrameCallbackMetadata, nowMs: number): number {
     // Callbacks can be missed when the page is busy; presentedFrames counts what was shown all the same.
-    const shown = this.lastPresented === null ? 1 : metadata.presentedFrames - this.lastPresented;
+    const counted = this.lastPresented === null ? 1 : metadata.presentedFrames - this.lastPresented;
+    const shown = counted > 0 && counted < 100 ? counted : 1;
     this.lastPresented = metadata.presentedFrames;
     this.startedAt ??= nowMs;
-    this.presented.push(nowMs, shown > 0 && shown < 100 ? shown : 1);
+    this.presented.push(nowMs, shown);
     if (metadata.receiveTime !== undefined) this.fromNetwork.push(nowMs, nowMs - metadata.receiveTime);
+    return shown;
   }
 
   /** The capture instant of the frame whose callback came at `frameMs`. */
   captured(captureTaiMs: number, frameMs: number): void {
-    const latencyMs = this.clock.at(frameMs) - utcMsFromTaiMs(captureTaiMs);
+    const latencyMs = this.clock.applianceAt(frameMs) - utcMsFromTaiMs(captureTaiMs);
     this.latencies.push(latencyMs);
+    if (this.unreported.length < UNREPORTED_MAX) this.unreported.push(latencyMs);
     this.fromCamera.push(frameMs, latencyMs);
+  }
+
+  /** The plausible latencies since the last call; none while the clocks are not known to agree. */
+  takeLatencies(nowMs: number): number[] {
+    const taken = this.unreported;
+    this.unreported = [];
+    return this.clock.agreed(nowMs) ? taken.filter((ms) => ms >= PLAUSIBLE_MS.least && ms <= PLAUSIBLE_MS.most) : [];
   }
 
   /** Another video element took over: its count starts anew. */

@@ -21,6 +21,7 @@ export interface PlayerEvents {
   phase(phase: Phase, status: number): void;
   frame(video: HTMLVideoElement, metadata: VideoFrameCallbackMetadata): void;
   message(octets: ArrayBuffer): void;
+  reply(octets: ArrayBuffer): void;
 }
 
 const TICK_MS = 50;
@@ -91,6 +92,17 @@ export class Player {
     return this.current?.session.peer ?? null;
   }
 
+  /** The session on screen, if its reports have a way to the appliance now. */
+  get reporting(): WhepSession | null {
+    const session = this.current?.session;
+    return session?.reportable === true ? session : null;
+  }
+
+  /** Milliseconds until the next try; null while none is due. */
+  nextAttemptInMs(nowMs: number): number | null {
+    return this.nextAttemptAt === null ? null : Math.max(0, this.nextAttemptAt - nowMs);
+  }
+
   private readonly shown = (): void => {
     const now = performance.now();
     this.pictures.restart(now);
@@ -117,6 +129,7 @@ export class Player {
     const session = new WhepSession(this.endpoint, {
       picture: (stream) => this.show(take, stream),
       message: (octets) => this.recorded(take, octets),
+      reply: (octets) => take === this.current && this.events.reply(octets),
       lost: () => this.lost(take),
     });
     const take: Take = { session, video, firstFrameAt: null, startedAt: performance.now() };

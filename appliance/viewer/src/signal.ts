@@ -1,9 +1,18 @@
-/** What the browser itself knows about the connection: codec, size, losses. Asked once a second while there is a connection. */
+/** What the browser itself knows about the connection: codec, losses, delays. Asked once a second, and for each report, while there is one. */
 
+/** All but the codec's names are totals since the connection began; seconds where not packets or frames. */
 export interface Signal {
   codec: string;
+  mimeType: string;
   packetsLost: number;
   packetsReceived: number;
+  nacks: number;
+  freezes: number;
+  frozenSeconds: number;
+  bufferSeconds: number;
+  framesBuffered: number;
+  decodeSeconds: number;
+  framesDecoded: number;
 }
 
 export async function readSignal(peer: RTCPeerConnection): Promise<Signal | null> {
@@ -13,8 +22,16 @@ export async function readSignal(peer: RTCPeerConnection): Promise<Signal | null
     const codec = report.get(entry.codecId) as { mimeType?: string; sdpFmtpLine?: string } | undefined;
     return {
       codec: codecName(codec?.mimeType ?? "", codec?.sdpFmtpLine ?? ""),
+      mimeType: (codec?.mimeType ?? "").toLowerCase(),
       packetsLost: Math.max(0, entry.packetsLost ?? 0),
       packetsReceived: entry.packetsReceived ?? 0,
+      nacks: entry.nackCount ?? 0,
+      freezes: entry.freezeCount ?? 0,
+      frozenSeconds: entry.totalFreezesDuration ?? 0,
+      bufferSeconds: entry.jitterBufferDelay ?? 0,
+      framesBuffered: entry.jitterBufferEmittedCount ?? 0,
+      decodeSeconds: entry.totalDecodeTime ?? 0,
+      framesDecoded: entry.framesDecoded ?? 0,
     };
   }
   return null;

@@ -17,6 +17,8 @@ export class Status {
   private readonly curtain = element("curtain", HTMLElement);
   private readonly heading = element("curtain-heading", HTMLElement);
   private readonly explanation = element("curtain-explanation", HTMLElement);
+  private readonly next = element("curtain-next", HTMLElement);
+  private readonly reduced = element("reduced", HTMLElement);
   private readonly retry = element("retry", HTMLButtonElement);
   private readonly entry = element("other-link", HTMLButtonElement);
 
@@ -33,6 +35,20 @@ export class Status {
     write(this.explanation, wording.explanation);
     this.retry.hidden = !wording.canRetry;
     this.entry.hidden = !refused;
+  }
+
+  /** When the page tries again by itself; "" while nothing is waited for. */
+  waiting(words: string): void {
+    write(this.next, words);
+    this.next.hidden = words === "";
+  }
+
+  /** `reduced`: the picture is live, but a lesser one than the stream's; `note`: a sentence about it, "" for none. */
+  quality(wording: Wording, reduced: boolean, note: string): void {
+    write(this.label, reduced ? `${wording.label}, reduced` : wording.label);
+    this.pill.dataset["tone"] = reduced ? "warn" : wording.tone;
+    write(this.reduced, note);
+    this.reduced.hidden = note === "";
   }
 
   measure(latency: Latency | null, framesPerSecond: number, live: boolean): void {

@@ -1,10 +1,11 @@
 /**
- * Watching one stream: joins frames with their records, drives the marker, and counts. Owns the player, the chart and the pace.
+ * Watching one stream: joins frames with their records, drives the marker, and counts. Owns the player, the chart, the pace and the reporter.
  * Invariant: the marker is shown only for a frame that was joined with its own record.
  */
 import { Chart, type FrameRecord } from "./chart.ts";
 import { WallClock } from "./clock.ts";
-import { RecordJoin } from "./join.ts";
+import { FreezeClock, SightClock } from "./freeze.ts";
+import { isFrameOf, RecordJoin } from "./join.ts";
 import { Marker } from "./marker.ts";
 import type { Measure } from "./measure.ts";
 import { MalformedMessage, readMessage } from "./message.ts";
@@ -12,9 +13,14 @@ import { Pace } from "./pace.ts";
 import { type Phase, Player } from "./player.ts";
 import { rtpTimestampOnScreen } from "./presented.ts";
 import { Recent } from "./recent.ts";
+import type { Totals } from "./report.ts";
+import { Reporter } from "./reporter.ts";
 import type { Endpoint } from "./whep.ts";
 
 const SAMPLES_KEPT = 3_000;
+/** A frame whose record has not come for so long has missed it. */
+const LATE_MS = 2_000;
+const AWAITED_MAX = 512;
 
 /** Where the marker stood for a frame, in pixels of the decoded picture. */
 export interface MarkerPosition {
@@ -43,9 +49,13 @@ export class Watch {
   readonly pace = new Pace(this.clock);
   readonly samples = new Recent<FrameSample>(SAMPLES_KEPT);
   readonly player: Player;
+  /** Callbacks; `shown` counts the frames, of which a busy page may miss some. */
   frames = 0;
   joined = 0;
   unjoined = 0;
+  /** Of the unjoined: those whose record came when the next frame was on screen, and those that never got one. */
+  late = 0;
+  missing = 0;
   messages = 0;
   malformed = 0;
   /** The record of the frame on screen, while it has one. */
@@ -54,6 +64,12 @@ export class Watch {
   lastFrame: { rtpTimestamp: number | null; presentedFrames: number } | null = null;
   /** Size of the source's raster, if the appliance says it; tips are given in its pixels. */
   raster: { width: number; height: number } | null = null;
+  readonly reporter: Reporter;
+  private readonly freezes = new FreezeClock();
+  private readonly sight = new SightClock(performance.now(), !isHidden());
+  /** Frames that were replaced before their record came, by RTP timestamp, with the time that they were. */
+  private readonly awaited = new Map<number, number>();
+  private shown = 0;
   private readonly join = new RecordJoin<FrameRecord>();
   private unmatched: FrameOnScreen | null = null;
   private shownBy: HTMLVideoElement | null = null;
@@ -66,10 +82,40 @@ export class Watch {
     phase: (phase: Phase, status: number) => void,
   ) {
     this.player = new Player(endpoint, videos, {
-      phase,
+      phase: (entered, status) => {
+        // A theatre that sends nothing has no picture that could stand still.
+        if (entered === "away") this.freezes.pause(performance.now());
+        phase(entered, status);
+      },
       frame: (video, metadata) => this.frame(video, metadata),
       message: (octets) => this.message(octets),
+      reply: (octets) => this.reporter.heard(octets),
     });
+    this.reporter = new Reporter(this.player, this.clock, (nowMs) => this.totals(nowMs), (nowMs) => this.pace.takeLatencies(nowMs));
+  }
+
+  start(): void {
+    document.addEventListener("visibilitychange", this.sighted);
+    this.player.start();
+  }
+
+  stop(): void {
+    document.removeEventListener("visibilitychange", this.sighted);
+    this.player.stop();
+  }
+
+  /** A hidden page presents nothing, and nobody misses it. */
+  private readonly sighted = (): void => {
+    const nowMs = performance.now();
+    this.sight.turn(nowMs, !isHidden());
+    this.freezes.pause(nowMs);
+  };
+
+  private totals(nowMs: number): Totals {
+    this.giveUp(nowMs);
+    if (!isHidden()) this.freezes.settle(nowMs);
+    const { freezes, frozenMs } = this.freezes;
+    return { atMs: nowMs, visibleMs: this.sight.visibleMs(nowMs), frames: this.shown, freezes, frozenMs, joined: this.joined, late: this.late, missing: this.missing };
   }
 
   /** False once a frame came without its RTP timestamp: then no marker can be placed in this browser. */
@@ -84,8 +130,10 @@ export class Watch {
       this.pace.restart();
     }
     this.frames += 1;
-    this.pace.frame(metadata, at);
-    if (this.unmatched !== null) this.unjoined += 1;
+    const shown = this.pace.frame(metadata, at);
+    this.shown += shown;
+    this.freezes.frame(at, shown);
+    if (this.unmatched !== null) this.leaveUnjoined(this.unmatched, at);
     this.unmatched = null;
     this.measure?.frame(video, at);
     const rtpTimestamp = rtpTimestampOnScreen(video, metadata);
@@ -115,7 +163,8 @@ export class Watch {
       if (accepted.changed) this.forget();
       this.join.put(accepted.record.rtpTimestamp, accepted.record, now);
       // The record came after its frame was painted: the frame is still there, so the marker is still right.
-      if (this.unmatched?.rtpTimestamp === accepted.record.rtpTimestamp) this.match(this.unmatched, accepted.record);
+      if (this.unmatched !== null && isFrameOf(this.unmatched.rtpTimestamp, accepted.record.rtpTimestamp)) this.match(this.unmatched, accepted.record);
+      else this.countLate(accepted.record.rtpTimestamp);
     } catch (reason) {
       if (!(reason instanceof MalformedMessage)) throw reason;
       this.malformed += 1;
@@ -153,9 +202,40 @@ export class Watch {
     void this.measure?.bead(this.markerPosition, frame.rtpTimestamp);
   }
 
+  /** The next frame is on screen, and the record of this one has not come. Where no record ever came, none is waited for. */
+  private leaveUnjoined(frame: FrameOnScreen, nowMs: number): void {
+    this.unjoined += 1;
+    if (this.messages === 0) return;
+    this.awaited.set(frame.rtpTimestamp, nowMs);
+    if (this.awaited.size > AWAITED_MAX) this.giveUp(nowMs, AWAITED_MAX);
+  }
+
+  private countLate(recordTimestamp: number): void {
+    for (const frameTimestamp of this.awaited.keys()) {
+      if (!isFrameOf(frameTimestamp, recordTimestamp)) continue;
+      this.awaited.delete(frameTimestamp);
+      this.late += 1;
+      return;
+    }
+  }
+
+  /** Counts the frames whose record has not come in time, and the oldest beyond `keep`. */
+  private giveUp(nowMs: number, keep = AWAITED_MAX): void {
+    for (const [rtpTimestamp, sinceMs] of this.awaited) {
+      if (nowMs - sinceMs < LATE_MS && this.awaited.size <= keep) break;
+      this.awaited.delete(rtpTimestamp);
+      this.missing += 1;
+    }
+  }
+
   private leaveUnmarked(): void {
     this.record = null;
     this.markerPosition = null;
     this.marker.hide();
   }
+}
+
+/** Also where there is no document, as in the unit tests. */
+function isHidden(): boolean {
+  return typeof document !== "undefined" && document.hidden;
 }

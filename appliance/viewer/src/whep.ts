@@ -1,5 +1,5 @@
 /**
- * One WHEP session: the peer connection, its data channel, and the HTTP resource behind it. Used by the player, one at a time or two.
+ * One WHEP session: the peer connection, its data channels, and the HTTP resource behind it. Used by the player, one at a time or two.
  * Does not decide about retries; it reports how the POST went and when the connection is lost.
  */
 import { retryAfterMs } from "./retry.ts";
@@ -12,6 +12,8 @@ export interface Endpoint {
 export interface SessionEvents {
   picture(stream: MediaStream): void;
   message(octets: ArrayBuffer): void;
+  /** The appliance answered a report. */
+  reply(octets: ArrayBuffer): void;
   lost(): void;
 }
 
@@ -45,7 +47,7 @@ export class WhepSession {
   readonly peer: RTCPeerConnection;
   postedAt: number | null = null;
   connectedAt: number | null = null;
-  private readonly metadata: RTCDataChannel;
+  private readonly reports: RTCDataChannel;
   private readonly abandonment = new AbortController();
   private resource: string | null = null;
   private etag: string | null = null;
@@ -55,16 +57,25 @@ export class WhepSession {
 
   constructor(private readonly endpoint: Endpoint, private readonly events: SessionEvents) {
     this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
-    // Created before the offer, so that the offer carries the section for it and no second negotiation is needed.
-    this.metadata = this.peer.createDataChannel("metadata", { ordered: false, maxRetransmits: 0 });
-    this.metadata.binaryType = "arraybuffer";
-    this.metadata.onmessage = (event: MessageEvent<ArrayBuffer>) => this.closed || this.events.message(event.data);
+    // Created before the offer, so that the offer carries the section for them and no second negotiation is needed.
+    this.channel("metadata", (octets) => this.events.message(octets));
+    this.reports = this.channel("report", (octets) => this.events.reply(octets));
     const transceiver = this.peer.addTransceiver("video", { direction: "recvonly" });
     preferCodecs(transceiver);
     shortenBuffer(transceiver.receiver);
     this.peer.ontrack = (event) => this.events.picture(event.streams[0] ?? new MediaStream([event.track]));
     this.peer.onicecandidate = (event) => this.gathered(event.candidate);
     this.peer.onconnectionstatechange = () => this.followConnection();
+  }
+
+  /** Whether a report can be sent now. */
+  get reportable(): boolean {
+    return !this.closed && this.reports.readyState === "open" && this.reports.bufferedAmount === 0;
+  }
+
+  /** Sends a report; one that the network loses is not sent again, for the next one is newer. */
+  report(text: string): void {
+    this.reports.send(text);
   }
 
   get connected(): boolean {
@@ -80,6 +91,13 @@ export class WhepSession {
     if (iceServers.length > 0) this.peer.setConfiguration({ ...this.peer.getConfiguration(), iceServers });
     await this.peer.setRemoteDescription({ type: "answer", sdp: answer });
     this.scheduleTrickle();
+  }
+
+  private channel(label: string, heard: (octets: ArrayBuffer) => void): RTCDataChannel {
+    const channel = this.peer.createDataChannel(label, { ordered: false, maxRetransmits: 0 });
+    channel.binaryType = "arraybuffer";
+    channel.onmessage = (event: MessageEvent<ArrayBuffer>) => this.closed || heard(event.data);
+    return channel;
   }
 
   /** Ends the session here and at the appliance; also safe while the page is going away. */

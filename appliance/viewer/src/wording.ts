@@ -16,8 +16,8 @@ const WORDINGS: Readonly<Record<Phase, Wording>> = {
   live: { label: "Live", tone: "good", icon: "i-live", heading: null, explanation: "", canRetry: false },
   reconnecting: { label: "Reconnecting", tone: "warn", icon: "i-link", heading: "Picture paused", explanation: "The last picture is shown while the connection is restored.", canRetry: false },
   away: { label: "No picture", tone: "warn", icon: "i-away", heading: "No picture from the theatre", explanation: "The appliance is connected, but the source is not sending. The picture returns by itself.", canRetry: true },
-  unreachable: { label: "Not reachable", tone: "bad", icon: "i-alert", heading: "The appliance cannot be reached", explanation: "Check the network connection. This page keeps trying.", canRetry: true },
-  busy: { label: "Waiting", tone: "warn", icon: "i-clock", heading: "Waiting for a place", explanation: "The appliance is full or restarting. This page keeps trying.", canRetry: true },
+  unreachable: { label: "Not reachable", tone: "bad", icon: "i-alert", heading: "The appliance cannot be reached", explanation: "Check the network connection.", canRetry: true },
+  busy: { label: "Waiting", tone: "warn", icon: "i-clock", heading: "Waiting for a place", explanation: "Every place is taken, or many are joining at once.", canRetry: true },
   refused: { label: "No access", tone: "bad", icon: "i-lock", heading: "This stream cannot be opened", explanation: "", canRetry: false },
 };
 
@@ -36,4 +36,13 @@ export function wordingFor(phase: Phase, status: number): Wording {
   if (phase === "away" && status === 404) return { ...wording, heading: "Unknown stream", explanation: "The appliance has no stream of this name at the moment. This page keeps looking for it." };
   if (phase !== "refused") return wording;
   return { ...wording, ...(REFUSALS[status] ?? { explanation: `The appliance refused the request (${status}).` }) };
+}
+
+const WAITING: ReadonlySet<Phase> = new Set<Phase>(["busy", "unreachable"]);
+
+/** When the page tries again by itself; "" in a state in which that is no matter of waiting. */
+export function retryWords(phase: Phase, inMs: number | null): string {
+  if (!WAITING.has(phase)) return "";
+  const seconds = Math.ceil((inMs ?? 0) / 1_000);
+  return seconds <= 1 ? "Trying again now." : `This page tries again in ${seconds} s.`;
 }

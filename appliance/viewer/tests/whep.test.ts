@@ -33,7 +33,7 @@ afterEach(() => {
 
 function openSession(): { session: WhepSession; opening: Promise<void>; asked: Promise<ServerResponse> } {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/whep/a`;
-  const session = new WhepSession({ url, token: "t" }, { picture: () => undefined, message: () => undefined, lost: () => undefined });
+  const session = new WhepSession({ url, token: "t" }, { picture: () => undefined, message: () => undefined, reply: () => undefined, lost: () => undefined });
   const asked = once(server, "request").then(([, response]) => response as ServerResponse);
   return { session, opening: session.open(), asked };
 }

@@ -122,7 +122,7 @@ def test_two_viewers_do_not_share_their_time(bench, clock, witness, seen):
 
 
 def test_the_reply_names_the_picture_and_the_time():
-    said = json.loads(reply("small", 1_795_000_000_123_456_789))
-    assert said == {"version": 1, "level": "small", "unix_ms": pytest.approx(1_795_000_000_123.4568, abs=1e-3)}
+    said = json.loads(reply(7, "small", 1_795_000_000_123_456_789))
+    assert said == {"version": 1, "number": 7, "level": "small", "unix_ms": pytest.approx(1_795_000_000_123.4568, abs=1e-3)}
 
 

@@ -11,7 +11,7 @@ from appliance.runtime.metrics import VIEWER_LATENCY_BUCKETS_S, VIEWER_MALFORMED
 
 PAGE = Path(__file__).parents[3] / "appliance" / "viewer" / "src" / "report.ts"
 COUNTS = [0, 0, 0, 200, 49, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
-GOOD = {"version": 1, "seconds": 5.0, "visible_seconds": 5.0, "codec": "h264", "width": 1280, "height": 720, "frames": 250, "freezes": 1,
+GOOD = {"version": 1, "number": 7, "seconds": 5.0, "visible_seconds": 5.0, "codec": "h264", "width": 1280, "height": 720, "frames": 250, "freezes": 1,
         "frozen_seconds": 0.2, "packets_received": 2260, "packets_lost": 3, "nacks": 5, "buffer_seconds": 0.004, "decode_seconds": 0.002,
         "latency": {"p50": 0.036, "p95": 0.044, "max": 0.099, "mean": 0.037, "counts": COUNTS}, "joined": 248, "late": 1, "missing": 1}
 
