@@ -8,6 +8,7 @@ import fcntl
 import mmap
 import os
 
+cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 
@@ -85,6 +86,9 @@ class Ring:
             self.fd = -1
 
 
+# Safety: a slot gives itself back to its ring when it is forgotten. Were these three known to the collector, it could unmap the ring
+# before. They hold nothing that refers back to them, so they are in no cycle of their own making.
+@cython.no_gc
 cdef class RingWriter:
     """The one writer. Slots that a dead predecessor had claimed are recovered."""
 
@@ -120,6 +124,7 @@ cdef class RingWriter:
         return self.pointer.slot_bytes
 
 
+@cython.no_gc
 cdef class RingReader:
     """Reader number `index`. It gets what is published from now on."""
 
@@ -175,6 +180,7 @@ cdef Slot _slot(ring *pointer, int slot, RingWriter writer, RingReader reader):
     return view
 
 
+@cython.no_gc
 cdef class Slot:
     """A claimed (writable) or leased (read-only) slot: header attributes, and its payload by the buffer protocol.
 

@@ -1,5 +1,6 @@
 """The ring's face: geometry, formats, buffers, doorbells, sealing."""
 import fcntl
+import gc
 import mmap
 import os
 
@@ -100,6 +101,18 @@ def test_a_forgotten_slot_returns_by_itself(ring, bell):
     for _ in range(20):
         writer.claim().publish()
     assert writer.dropped == 0
+
+
+def test_a_forgotten_slot_returns_even_when_the_collector_finds_it_together_with_its_reader(ring, bell):
+    writer = RingWriter(ring.fd, [bell], b"fmt")
+    for place in range(8):  # twice as many as the ring has slots
+        # As when an exception's traceback keeps a stage's frames: the slot and the reader that it needs are in one cycle.
+        cycle = [RingReader(ring.fd, place, bell, b"fmt")]
+        writer.claim().publish()
+        cycle += [cycle[0].lease_latest(), cycle]
+        assert cycle[1] is not None
+        del cycle
+        gc.collect()
 
 
 def test_slow_reader_jumps_to_the_newest_and_counts(ring, bell):
