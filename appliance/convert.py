@@ -2,9 +2,11 @@
 
 Started by the supervisor. Invariant: always the newest frame, or none; works only while somebody watches. The arithmetic is cext/convert.
 """
+import time
+
 from appliance import clock
 from appliance.frame import MISMATCH, PlanarFormat
-from appliance.runtime.demand import Demand
+from appliance.runtime.demand import REST_S, Demand
 from appliance.runtime.ring import Slot
 from appliance.runtime.stage import Stage
 from cext.convert import Converter
@@ -20,6 +22,8 @@ def run(stage: Stage) -> None:
     while stage.running():
         if conversion.reader.wait(WAIT_S):
             conversion.step()
+            if not conversion.watched:
+                time.sleep(REST_S)
 
 
 class Conversion:
@@ -33,7 +37,7 @@ class Conversion:
                                    planar.luma_stride, planar.chroma_stride, planar.u_offset, planar.v_offset)
         self.reader, self._writer = stage.readers[f"raw.{stream}"], stage.writers[f"planar.{stream}"]
         self._demand = Demand(stage.counters, stream)
-        self._watched = False
+        self.watched = False
         self._skipped_before = 0
         counters = stage.counters
         self._frames = counters.counter("appliance_convert_frames_total")
@@ -46,7 +50,7 @@ class Conversion:
     def step(self) -> bool:
         """Converts the newest raw frame; False if nobody watches, nothing is new or no slot is free."""
         if not self._demand.watchers():
-            self._watched = False
+            self.watched = False
             return False
         raw = self.reader.lease_latest()
         if raw is None:
@@ -84,6 +88,6 @@ class Conversion:
     def _count_skipped(self) -> None:
         # Frames that passed while nobody watched were not wanted; they are no loss.
         skipped = self.reader.skipped
-        if self._watched:
+        if self.watched:
             self._skipped.add(skipped - self._skipped_before)
-        self._watched, self._skipped_before = True, skipped
+        self.watched, self._skipped_before = True, skipped

@@ -16,15 +16,14 @@ from appliance.encode.encoder import Encoder, EncoderFault, EncoderSettings
 from appliance.encode.keyframes import KeyframeSchedule
 from appliance.encode.signalling import colour_of
 from appliance.frame import KEYFRAME, Level, PlanarFormat, Rendition
-from appliance.runtime.demand import Demand
+from appliance.runtime.demand import REST_S, Demand
 from appliance.runtime.ring import RingReader, RingWriter, Slot
 from appliance.runtime.stage import Stage
 from cext.scale import Scaler
 
-WAIT_S = 5.0      # for a frame, before looking whether the encoder may go
-DEMAND_S = 0.04   # an unwatched rendition sleeps through the frames of the others; a viewer takes longer than that to connect
+WAIT_S = 5.0  # for a frame, before looking whether the encoder may go
 ENCODER_KEPT_NS = 60_000_000_000  # how long a humbler rendition's encoder outlives its last viewer
-FAULTS_MAX = 3    # in a row; an encoder that fails again and again will not recover by itself
+FAULTS_MAX = 3  # in a row; an encoder that fails again and again will not recover by itself
 _SECOND_NS = 1_000_000_000
 
 
@@ -92,7 +91,7 @@ class Encoding:
                 self._let_go()
             self._busy_since_ns = 0
             if rung and not self.watched:
-                self._stopped.wait(DEMAND_S)
+                self._stopped.wait(REST_S)
 
     def stop(self) -> None:
         """Ends run() as soon as the frame in work is done."""
@@ -109,6 +108,7 @@ class Encoding:
         if not self._demand.watchers():
             self.watched = False
             return False
+        self._encoder = self._encoder or self._choose()
         slot = self.reader.lease_latest()
         if slot is None:
             return False
@@ -149,7 +149,6 @@ class Encoding:
         self.watched, self._skipped_before, self._frame_before = True, skipped, frame
 
     def _encode(self, slot: Slot) -> None:
-        self._encoder = self._encoder or self._choose()
         frame = _Frame.of(slot)
         began_ns = clock.monotonic_ns()
         keyframe = self._keyframes.due(began_ns, self._demand.keyframes_requested())

@@ -4,6 +4,9 @@ No message is ever sent: the state is shared, and frames are the only doorbell.
 """
 from appliance.runtime.counters import Counters
 
+REST_S = 0.04
+"""For how long a stage that nobody needs sleeps through its doorbell before it looks again. A viewer takes longer than that to connect."""
+
 
 class Demand:
     """Demand of all fan-out workers for one rendition of a stream, or for all its renditions when none is named."""
