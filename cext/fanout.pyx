@@ -30,6 +30,7 @@ cdef extern from "fanout.h" nogil:
         pass
     struct viewer_settings:
         destination_c destination
+        uint64_t bits_per_s
         int profile
         const uint8_t *key
         const uint8_t *salt
@@ -152,10 +153,12 @@ cdef class Fanout:
         return number
 
     def add_viewer(self, int rendition, int fd, tuple remote, int profile, bytes key not None, bytes salt not None, int payload_type,
-                   int playout_delay_id=0, tuple playout_delay=(0, 0), int mid_id=0, bytes mid=b"", int abs_send_time_id=0):
+                   int playout_delay_id=0, tuple playout_delay=(0, 0), int mid_id=0, bytes mid=b"", int abs_send_time_id=0,
+                   uint64_t bits_per_s=0):
         """Sends the rendition through a duplicate of `fd` from the next keyframe on, which it wants. Returns the viewer's id.
 
-        `remote` is host and port, or None if the descriptor is connected.
+        `remote` is host and port, or None if the descriptor is connected. `bits_per_s`, the rendition's bit rate, for a socket that nobody
+        else sends through: the kernel then spaces its packets where it can (SO_MAX_PACING_RATE), within an eighth of a frame or 3 ms.
 
         Key and salt are DTLS's SRTP master key and salt (RFC 5764 4.2) of profile 0x0007 (AES-128-GCM: 16 and 12 octets) or 0x0001
         (AES-CM, SHA1-80: 16 and 14). Extension ids are 1 to 14 (RFC 8285 4.2), 0 where not negotiated; playout_delay is min and max in
@@ -173,6 +176,7 @@ cdef class Fanout:
         _check_range("the length of mid", len(mid), 1 if mid_id else 0, RTP_MID_BYTES_MAX)
         for units in playout_delay:
             _check_range("playout_delay", units, 0, 4095)
+        settings.bits_per_s = bits_per_s
         settings.profile, settings.key, settings.salt = profile, key, salt
         settings.payload_type, settings.playout_delay_id, settings.mid_id = payload_type, playout_delay_id, mid_id
         settings.abs_send_time_id = abs_send_time_id

@@ -62,6 +62,13 @@ int destination_open(struct destination *destination, int fd, const char *host, 
 
 static void *name(struct destination *destination) { return destination->address_bytes ? &destination->address : NULL; }
 
+void destination_pace(struct destination *destination, uint32_t octets_per_s)
+{
+    destination->pacing_octets_per_s = octets_per_s;
+    if (octets_per_s) /* Without fq the kernel takes it and does nothing, and a refusal would cost nothing either. */
+        setsockopt(destination->fd, SOL_SOCKET, SO_MAX_PACING_RATE, &octets_per_s, sizeof octets_per_s);
+}
+
 void destination_close(struct destination *destination) { close(destination->fd); }
 
 /* What a kernel, driver or tunnel answers that cannot do a send in this way: no UDP_SEGMENT (old kernel, checksums off, IPsec), a

@@ -17,6 +17,7 @@ enum send_way { SEND_SEGMENTED = 0, SEND_BATCHED = 1, SEND_SINGLY = 2 };
 struct destination {
     int fd;
     enum send_way way;
+    uint32_t pacing_octets_per_s; /* 0: none */
     socklen_t address_bytes; /* 0: the socket is connected */
     struct sockaddr_storage address;
 };
@@ -24,6 +25,8 @@ struct destination {
 /* Duplicates `fd` and reads a numeric address of its family (IPv4 becomes mapped on an IPv6 socket); without a host, `fd` must be
  * connected. 0, or -errno. */
 int destination_open(struct destination *destination, int fd, const char *host, uint16_t port, enum send_way way);
+/* Lets an fq queueing discipline, where there is one, space the socket's packets at this rate. Only for a socket of one viewer's own. */
+void destination_pace(struct destination *destination, uint32_t octets_per_s);
 void destination_close(struct destination *destination);
 
 struct send_result {

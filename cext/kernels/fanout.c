@@ -158,6 +158,15 @@ static void uncount_viewer(struct fanout *fanout, int rendition)
         atomic_fetch_sub_explicit(&fanout->renditions[rendition].counters[VIEWERS], 1, memory_order_relaxed);
 }
 
+/* What the kernel may space a viewer's packets at, if it can. */
+static uint32_t pacing_rate(uint64_t bits_per_s)
+{
+    uint64_t octets_per_s = bits_per_s / 8 * PACING_MARGIN;
+    if (octets_per_s && octets_per_s < PACING_OCTETS_PER_S_MIN)
+        octets_per_s = PACING_OCTETS_PER_S_MIN;
+    return octets_per_s < UINT32_MAX ? (uint32_t)octets_per_s : 0;
+}
+
 static int64_t open_place(struct fanout *fanout, uint32_t place, int rendition, const struct viewer_settings *settings)
 {
     struct viewer *viewer = &fanout->viewers[place];
@@ -165,6 +174,7 @@ static int64_t open_place(struct fanout *fanout, uint32_t place, int rendition, 
     int64_t id = FANOUT_REFUSED;
     if (!viewer_open(viewer, rendition, fanout->renditions[rendition].ssrc, settings)) {
         viewer->generation++;
+        destination_pace(&viewer->destination, pacing_rate(settings->bits_per_s));
         id = (int64_t)viewer->generation << GENERATION_SHIFT | place;
         count(&fanout->renditions[rendition], VIEWERS, 1);
         show_place(fanout, viewer);
@@ -215,8 +225,10 @@ int fanout_redirect_viewer(struct fanout *fanout, int64_t id, const struct desti
     struct viewer *viewer = lock_viewer(fanout, id);
     if (!viewer)
         return FANOUT_UNKNOWN;
+    uint32_t pacing_octets_per_s = viewer->destination.pacing_octets_per_s;
     destination_close(&viewer->destination);
     viewer->destination = *destination;
+    destination_pace(&viewer->destination, pacing_octets_per_s);
     pthread_mutex_unlock(&viewer->lock);
     return 0;
 }

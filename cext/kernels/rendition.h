@@ -20,6 +20,10 @@
  * unit of 20 ms has 13 packets. */
 #define PACE_PACKETS 24u
 #define PACE_INTERVAL_NS 3000000ull /* 24 packets in 3 ms are 77 Mbit/s */
+/* The kernel's pacing of a viewer's own socket: a pass in PACE_INTERVAL_NS; at higher bit rates a unit of usual size in an eighth of
+ * its frame interval. */
+#define PACING_MARGIN 8u
+#define PACING_OCTETS_PER_S_MIN (PACE_PACKETS * PACKET_BYTES_MAX * 1000000000ull / PACE_INTERVAL_NS)
 /* Its last pass begins within this part of the frame interval, whatever its size. */
 #define PACE_INTERVALS_SHARE 2u
 #define INTERVAL_TICKS_DEFAULT 1800u /* of a frame, until two units have told it; in 90 kHz */

@@ -21,6 +21,7 @@
 
 struct viewer_settings {
     struct destination destination; /* fd is taken over */
+    uint64_t bits_per_s; /* of the rendition, if the socket is the viewer's own; 0 otherwise */
     enum srtp_profile profile;
     const uint8_t *key, *salt; /* DTLS's master key and salt */
     uint8_t payload_type;
