@@ -27,7 +27,7 @@ _RECEIVE_QUEUE_BYTES = 1 << 18
 _SO_MEMINFO, _MEMINFO_DROPS, _MEMINFO_FIELDS = 55, 8, 9  # Source: include/uapi/linux/sock_diag.h
 
 _DIGITS = string.digits + string.ascii_lowercase
-_NUMBER_CHARACTERS, _RANDOM_CHARACTERS = 2, 6
+_NUMBER_CHARACTERS, _RANDOM_CHARACTERS = 2, 8
 _HANDED_ON, _CLAIMED = 1, 2
 _HANDOVER = struct.Struct("!BBBH")  # kind, lengths of our address and the viewer's, the viewer's port; then both, then the datagram
 
@@ -84,7 +84,7 @@ class OnePort:
     def admit(self, take: Take) -> str:
         """A new viewer: its username fragment, by which datagrams find `take` from now on."""
         number = _DIGITS[self._number // len(_DIGITS)] + _DIGITS[self._number % len(_DIGITS)]
-        fragment = number + "".join(secrets.choice(_DIGITS) for _ in range(_RANDOM_CHARACTERS))
+        fragment = number + secrets.token_hex(_RANDOM_CHARACTERS // 2)
         self._owners[fragment] = take
         return fragment
 

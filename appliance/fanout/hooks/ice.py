@@ -3,6 +3,7 @@
 Made by fanout.session (one_port_ice.py: all viewers on one port). Sends and receives at once: no task and no queue for a datagram after the handshake.
 """
 import asyncio
+import secrets
 
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 from aioice.ice import CandidatePair, Connection, StunProtocol
@@ -13,6 +14,8 @@ from appliance.fanout.offer import RemoteCandidate
 from appliance.fanout.ports import OwnPorts
 
 COMPONENT = 1  # RTP and RTCP share it (rtcp-mux)
+
+_FRAGMENT_BYTES, _PASSWORD_BYTES = 4, 16  # RFC 8445 section 5.3 asks for 24 and 128 random bits
 
 # A viewer moves between networks now and then; whoever shows more addresses than this is not one.
 ADDRESSES_MAX = 16
@@ -48,7 +51,9 @@ class IceAgent(Connection):
     role = "controlled"
 
     def __init__(self, ports: OwnPorts, peer: Peer, fragment: str | None = None) -> None:
-        super().__init__(ice_controlling=False, local_username=fragment)
+        # aioice would ask the system for each character's randomness: a quarter of a millisecond a viewer.
+        super().__init__(ice_controlling=False, local_username=fragment or secrets.token_hex(_FRAGMENT_BYTES),
+                         local_password=secrets.token_hex(_PASSWORD_BYTES))
         self._ports, self._peer = ports, peer
         self._known: set[tuple[str, int]] = set()
         self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue(INBOX_DATAGRAMS_MAX + 1)

@@ -203,8 +203,8 @@ def test_strangers_are_counted_and_cannot_fill_any_table(tmp_path):
             worker.route(LOOPBACK, check(agent), ("192.0.2.9", port))
         assert len(worker._routes) == ROUTES_MAX
         before = hall.counts[0].strangers.value
-        for datagram in (b"", b"nonsense", DTLS, check(agent).replace(agent.local_username.encode(), b"zzzzzzzz"),
-                         check(agent).replace(agent.local_username.encode(), b"00nobody")):
+        for datagram in (b"", b"nonsense", DTLS, check(agent).replace(agent.local_username.encode(), b"zzzzzzzzzz"),
+                         check(agent).replace(agent.local_username.encode(), b"00nobody!!")):
             assert worker.route(LOOPBACK, datagram, ("192.0.2.8", 1)) is False
         assert hall.counts[0].strangers.value == before + 5
         assert hall.counts[0].handovers_lost.value > 0, "the other worker's queue has an end"
