@@ -1,13 +1,14 @@
-"""`make bench`: the whole path beside its peers, as a table and JSON.   python -m tests.bench [reception latency stages fanout soak] [--minutes N]"""
+"""`make bench`: the whole path beside its peers, as a table and JSON.   python -m tests.bench [reception latency stages fanout joins soak] [--minutes N]"""
 import argparse
 import tempfile
 from pathlib import Path
 
 from tests.bench import path
+from tests.bench.joins import joins
 from tests.bench.reception import reception
 from tests.bench.table import Table
 
-ROWS = {"reception": reception, "latency": path.latency, "stages": path.stages, "fanout": path.fanout}
+ROWS = {"reception": reception, "latency": path.latency, "stages": path.stages, "fanout": path.fanout, "joins": joins}
 
 
 def main():
