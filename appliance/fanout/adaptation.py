@@ -17,7 +17,8 @@ BANDWIDTH, LOSS, DELAY, SKIPS, LATENCY, HEADROOM, ATTEMPT = FANOUT_MOVES
 # What the viewer must be able to receive for a level, by that level's configured rate: keyframes, resends and headers come on top.
 MARGIN = 1.1
 # After a move the old level's packets are still in the queues: what is heard in this time says nothing of the new one.
-SETTLE_S = 1.5
+# What is tried on a level that was fine is clear sooner.
+SETTLE_S, SETTLE_CLIMBED_S = 1.5, 0.5
 # A move that has not come true by now (its encoder is just starting anew) no longer keeps others from being decided.
 MOVE_LIMIT_S = 5.0
 
@@ -32,8 +33,8 @@ ESTIMATE_STILL_FALLS = 0.7
 # Loss that remains after resends. Wi-Fi that drops 5 % at random leaves a few tenths of a percent.
 LOSS_HIGH, LOSS_HIGH_S = 0.10, 0.5
 LOSS_RELEVANT, LOSS_RELEVANT_S = 0.02, 2.0
-# The first seconds have no estimate and nothing to look back on: one bad report is enough.
-JOIN_S, LOSS_AT_JOIN = 4.0, 0.25
+# The first seconds of a viewer have no estimate and nothing to look back on, and those of an attempt are there to fail: one bad report is enough.
+TRIAL_S, LOSS_ON_TRIAL = 4.0, 0.15
 
 # Round trips above their own best. GROWN counts beside loss; HIGH alone: a queue that long is what a viewer sees as latency.
 DELAY_GROWN_S = 0.1
@@ -76,14 +77,15 @@ class Adaptation:
         self.level = self._levels[0]
         self._estimate, self._loss, self._delay = Estimate(), Loss(), Delay()
         self._far_too_low, self._too_low, self._lossy, self._relevant, self._late = (Lasting() for _ in range(5))
+        self._suspicious = False
         self._sent_bps = 0.0
         self._totals: tuple[float, int, int] | None = None
         self._skips: deque[float] = deque(maxlen=SKIPS_MAX)
         self._best_latency_s, self._latency_at_s = float("inf"), now_s
         self._creeping, self._late_pictures, self._skipped_for_latency = Lasting(), False, False
-        self._begun_s = self._arrived_s = self._steady_since_s = now_s
+        self._arrived_s = self._steady_since_s = now_s
+        self._on_trial, self._climbed, self._settle_s = True, False, 0.0
         self._moving_since_s: float | None = None
-        self._climbed = False
         self._spread = 1.0 + spread / 2
         self._patience_s = dict.fromkeys(self._levels, PATIENCE_S)
 
@@ -130,7 +132,7 @@ class Adaptation:
 
     def decide(self, now_s: float) -> Move | None:
         """The move that is due, if one is. It counts as begun."""
-        if self._moving_since_s is not None and now_s - self._moving_since_s < MOVE_LIMIT_S or now_s - self._arrived_s < SETTLE_S and not self._joins(now_s):
+        if self._moving_since_s is not None and now_s - self._moving_since_s < MOVE_LIMIT_S or now_s - self._arrived_s < self._settle_s:
             return None
         reason = self._trouble(now_s)
         if reason is not None:
@@ -138,30 +140,35 @@ class Adaptation:
             return self._down(reason, now_s)
         return self._up(now_s)
 
-    def _joins(self, now_s: float) -> bool:
-        return self._arrived_s == self._begun_s and now_s - self._begun_s < JOIN_S
-
     def _trouble(self, now_s: float) -> str | None:
-        """Why less should be sent. Every duration is brought up to date, whichever reason comes first."""
-        estimate_bps, loss = self._estimate.bps(now_s), self._loss.fraction(now_s)
-        short = estimate_bps is not None and not self._estimate.rises(now_s)
-        far_too_low = self._far_too_low.lasts_s(short and estimate_bps < ESTIMATE_FAR_TOO_LOW * self._sent_bps, now_s)
-        too_low = self._too_low.lasts_s(short and estimate_bps < ESTIMATE_LOW * self._sent_bps, now_s)
-        lossy = self._lossy.lasts_s(loss >= LOSS_HIGH, now_s)
-        queued = self._delay.excess_s > DELAY_GROWN_S or short and estimate_bps < self._sent_bps
-        relevant = self._relevant.lasts_s(loss >= LOSS_RELEVANT and queued, now_s)
-        late = self._late.lasts_s(self._delay.excess_s > DELAY_HIGH_S, now_s)
-        if loss >= LOSS_RELEVANT or queued:
+        """Why less should be sent."""
+        estimate_bps, loss, excess_s = self._estimate.bps(now_s), self._loss.fraction(now_s), self._delay.excess_s
+        short = estimate_bps is not None and estimate_bps < self._sent_bps and not self._estimate.rises(now_s)
+        queued = short or excess_s > DELAY_GROWN_S
+        if queued or loss >= LOSS_RELEVANT:
             self._steady_since_s = now_s
-        if far_too_low > ESTIMATE_FAR_TOO_LOW_S or too_low > ESTIMATE_LOW_S:
-            return BANDWIDTH
-        if lossy > LOSS_HIGH_S or relevant > LOSS_RELEVANT_S or self._joins(now_s) and loss >= LOSS_AT_JOIN:
-            return LOSS
-        if late > DELAY_HIGH_LASTS_S:
-            return DELAY
+            reason = self._network_trouble(estimate_bps if short else float("inf"), loss, excess_s, queued, now_s)
+            if reason is not None:
+                return reason
+        elif self._suspicious:
+            self._forget_suspicions()
         if len(self._skips) == SKIPS_MAX and now_s - self._skips[0] < SKIPS_WITHIN_S:
             return SKIPS
         return LATENCY if self._late_pictures else None
+
+    def _network_trouble(self, estimate_bps: float, loss: float, excess_s: float, queued: bool, now_s: float) -> str | None:
+        """What has lasted too long. Every duration is brought up to date, whichever reason comes first."""
+        self._suspicious = True
+        far_too_low = self._far_too_low.lasts_s(estimate_bps < ESTIMATE_FAR_TOO_LOW * self._sent_bps, now_s)
+        too_low = self._too_low.lasts_s(estimate_bps < ESTIMATE_LOW * self._sent_bps, now_s)
+        lossy = self._lossy.lasts_s(loss >= LOSS_HIGH, now_s)
+        relevant = self._relevant.lasts_s(loss >= LOSS_RELEVANT and queued, now_s)
+        late = self._late.lasts_s(excess_s > DELAY_HIGH_S, now_s)
+        if far_too_low > ESTIMATE_FAR_TOO_LOW_S or too_low > ESTIMATE_LOW_S:
+            return BANDWIDTH
+        if lossy > LOSS_HIGH_S or relevant > LOSS_RELEVANT_S or self._on_trial and now_s - self._arrived_s < TRIAL_S and loss >= LOSS_ON_TRIAL:
+            return LOSS
+        return DELAY if late > DELAY_HIGH_LASTS_S else None
 
     def _down(self, reason: str, now_s: float) -> Move | None:
         if reason == LATENCY and not self._skipped_for_latency:
@@ -175,7 +182,7 @@ class Adaptation:
         on_level_s = now_s - self._arrived_s
         if on_level_s > PROVEN_AFTER_S:
             self._patience_s.update(dict.fromkeys((self.level, *below), PATIENCE_S))
-        elif on_level_s < FAILED_WITHIN_S:
+        elif self._on_trial and on_level_s < FAILED_WITHIN_S:
             self._patience_s[self.level] = min(PATIENCE_MAX_S, self._patience_s[self.level] * 2)
             if self._climbed:
                 return self._begin(below[0], reason, True, now_s)  # where it came from, and where all was well
@@ -208,15 +215,21 @@ class Adaptation:
         return self._begin(target, ATTEMPT, False, now_s)
 
     def _begin(self, level: Level, reason: str, pause: bool, now_s: float) -> Move:
-        self._climbed = not pause
+        self._on_trial = self._climbed = not pause
+        self._settle_s = SETTLE_S if pause else SETTLE_CLIMBED_S
         self.level, self._moving_since_s = level, now_s
         self._forget()
         return Move(level, reason, pause)
 
     def _forget(self) -> None:
         """What was heard of another level says nothing of this one."""
-        for lasting in (self._far_too_low, self._too_low, self._lossy, self._relevant, self._late, self._creeping):
-            lasting.clear()
+        self._forget_suspicions()
+        self._creeping.clear()
         self._loss.clear()
         self._skips.clear()
         self._late_pictures = self._skipped_for_latency = False
+
+    def _forget_suspicions(self) -> None:
+        self._suspicious = False
+        for lasting in (self._far_too_low, self._too_low, self._lossy, self._relevant, self._late):
+            lasting.clear()

@@ -56,11 +56,11 @@ def test_attempts_that_fail_become_rare(estimates):
     assert line.level is SMALL
 
 
-def test_a_failed_attempt_is_over_within_three_seconds():
+def test_a_failed_attempt_is_over_within_two_seconds():
     line = Line(line_bps=1.5e6)
     line.live(HOUR_S / 4)
     rises = [(at_s, following[0] - at_s) for (at_s, level, _), following in zip(line.moves, line.moves[1:]) if level is HALF and following[1] is SMALL]
-    assert rises and max(lasted_s for _, lasted_s in rises) <= 3
+    assert rises and max(lasted_s for _, lasted_s in rises) <= 2
 
 
 @pytest.mark.parametrize("estimates", [True, False])
