@@ -68,6 +68,7 @@ class Rendition:
         self.seen = Seen(counters, stream, self.audience)
         self._totals: dict[str, Cell] = {name: counters.counter(f"appliance_fanout_{name}_total", **labels) for name in _TOTALS}
         self._latency = counters.histogram("appliance_stage_latency_seconds", stream=stream)
+        self._skew = counters.histogram("appliance_fanout_skew_seconds", **labels)
         self._counted = fanout.rendition_stats(self.identifier)
         self._timer: asyncio.TimerHandle | None = None
         self._requested_at = float("-inf")
@@ -96,6 +97,7 @@ class Rendition:
         for name, cell in self._totals.items():
             cell.add(_TOTALS[name](total) - _TOTALS[name](before))
         self._latency.merge((now - then for now, then in zip(total.latency_buckets, before.latency_buckets)), total.latency_sum_ns - before.latency_sum_ns)
+        self._skew.merge((now - then for now, then in zip(total.skew_buckets, before.skew_buckets)), total.skew_sum_ns - before.skew_sum_ns)
         self._counted = total
 
     def cancel(self) -> None:

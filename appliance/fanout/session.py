@@ -223,7 +223,8 @@ class Session:
         self._viewer = fanout.add_viewer(
             rendition.identifier, descriptor, remote, keys.profile, keys.key, keys.salt, self._choice.coding.payload_type,
             playout_delay_id=self._choice.playout_delay_id, playout_delay=PLAYOUT_DELAY[rendition.audience],
-            mid_id=self._choice.mid_id, mid=self._choice.mid.encode(), abs_send_time_id=self._choice.abs_send_time_id)
+            mid_id=self._choice.mid_id, mid=self._choice.mid.encode(), abs_send_time_id=self._choice.abs_send_time_id,
+            bits_per_s=max(self._shared.needs_bps.values()))
         self._place.take(self._viewer, time.monotonic(), random.random())
         rendition.joins.add()
         fanout.take_keyframe_wanted(rendition.identifier)  # the wish of this viewer, said in the next line with its own interval

@@ -18,7 +18,7 @@ from appliance.fanout.session import UNAVAILABLE, Session, Surroundings
 from appliance.frame import LEVELS, RENDITIONS, Audience, Codec, Level
 from appliance.frame import Rendition as Coding
 from appliance.protocol.h264 import Profile, level_idc
-from appliance.runtime.metrics import FANOUT_MALFORMED, FANOUT_PORT_LOST, LATENCY
+from appliance.runtime.metrics import FANOUT_MALFORMED, FANOUT_PORT_LOST, LATENCY, SKEW_BUCKETS_S
 from appliance.runtime.stage import Stage
 from cext.fanout import Fanout
 
@@ -42,7 +42,8 @@ class Worker:
         streams = len(stage.config.streams)
         self.viewers_max = stage.config.server.viewers_max
         self.fanout = Fanout(max(1, streams * len(RENDITIONS)), self.viewers_max,
-                             latency_bounds_ns=[round(bound * 1e9) for bound in LATENCY.buckets_s])
+                             latency_bounds_ns=[round(bound * 1e9) for bound in LATENCY.buckets_s],
+                             skew_bounds_ns=[round(bound * 1e9) for bound in SKEW_BUCKETS_S])
         self.renditions = _renditions(stage, self.fanout)
         self.feeds = {(stream.name, audience): RecordFeed(reader, audience, self.viewers_max) for stream in stage.config.streams for audience in Audience
                       if (reader := stage.readers.get(f"records.{stream.name}.{audience.value}.{_number(stage)}"))}

@@ -124,6 +124,7 @@ METADATA = EVERY_STAGE + (
 
 _RENDITION = ("stage", "stream", "audience", "rendition")
 NETWORK_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+SKEW_BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.05)
 JOIN_BUCKETS_S = (0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 FANOUT_PORT_LOST = ("handover", "overflow", "send")
 FANOUT_MALFORMED = ("stun", "stranger", "dtls", "srtcp", "rtcp", "sctp")
@@ -140,6 +141,8 @@ FANOUT_RENDITION = (
     Metric("appliance_fanout_send_fallbacks_total", COUNTER, "Viewers for whom segmentation offload was given up", scope=_RENDITION),
     Metric("appliance_fanout_skips_total", COUNTER, "Times that a viewer had to wait for the next keyframe", scope=_RENDITION),
     Metric("appliance_fanout_work_seconds_total", COUNTER, "Time spent packetising, encrypting and sending", scope=_RENDITION, scale=1e-9),
+    Metric("appliance_fanout_skew_seconds", HISTOGRAM, "From the first viewer's last packet of an access unit to the last viewer's", scope=_RENDITION,
+           buckets_s=SKEW_BUCKETS_S),
     Metric("appliance_fanout_joins_total", COUNTER, "Viewers that connected", scope=_RENDITION),
     Metric("appliance_fanout_joins_failed_total", COUNTER, "Viewers whose ICE or DTLS failed or took too long", scope=_RENDITION),
     Metric("appliance_fanout_join_seconds", HISTOGRAM, "From the offer to the first media sent", scope=_RENDITION, buckets_s=JOIN_BUCKETS_S),
