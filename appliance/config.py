@@ -45,6 +45,7 @@ class IceServer:
     url: str
     username: str = ""
     credential: str = ""
+    secret: str = ""  # shared with the TURN server instead: each viewer gets a password of its own, good for as long as its token
 
 
 @dataclass(frozen=True)
@@ -248,13 +249,15 @@ def _ice_servers(top: Table) -> tuple[IceServer, ...]:
     servers = []
     for table in top.tables("ice_server"):
         url = table.text("url", None, lambda text: bool(_ICE_URL.fullmatch(text)), 'a URL such as "stun:host:3478" or "turn:host:3478"')
-        username, credential = (
+        username, credential, secret = (
             table.text(key, "", lambda text: bool(_ICE_SECRET.fullmatch(text)), "1 to 256 printable characters without space, quotes or any of , ; < > \\")
-            for key in ("username", "credential"))
-        if url.startswith("turn") and not (username and credential):
-            table.report("credential", "username and credential for a TURN server", "none or one of them")
+            for key in ("username", "credential", "secret"))
+        if url.startswith("turn") and not secret and not (username and credential):
+            table.report("credential", "username and credential for a TURN server, or secret", "none or one of them")
+        if secret and (username or credential):
+            table.report("secret", "secret alone, or username and credential", "both")
         table.close()
-        servers.append(IceServer(url, username, credential))
+        servers.append(IceServer(url, username, credential, secret))
     return tuple(servers)
 
 
@@ -337,10 +340,11 @@ state_dir = "state"                # keys and certificate; must be writable, and
 # keyframe_interval_s = 10         # at the latest; viewers who need one earlier get it at once
 # threads = 1
 
-# [[ice_server]]                   # only where viewers reach the appliance through a NAT
-# url = "turn:turn.example:3478"   # or "stun:..."
+# [[ice_server]]                   # only where viewers reach the appliance through a NAT or a firewall
+# url = "turn:turn.example:3478"   # or "turn:turn.example:3478?transport=tcp", "turns:...", "stun:..."
 # username = "viewer"
 # credential = "credential-of-the-turn-server"
+# or `secret` alone, the static-auth-secret of coturn: then each viewer has a password of its own, as long as its token lasts
 
 [[stream]]
 name = "endoscope"                 # lower-case letters, digits, hyphens

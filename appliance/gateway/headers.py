@@ -1,4 +1,6 @@
 """Headers of responses, and what headers of requests mean: security, CORS, Link, If-Match, Accept. Pure functions."""
+from collections.abc import Iterable
+
 from appliance.config import IceServer
 
 SDP, SDP_FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
@@ -42,9 +44,14 @@ def cross_origin(origin: str | None, allowed_origins: tuple[str, ...]) -> dict[s
     }
 
 
-def links(session_path: str, ice_servers: tuple[IceServer, ...]) -> list[str]:
-    """Values of Link for a new session: our metadata channel, and the ICE servers of the configuration."""
-    values = [f'<{session_path}>; rel="{METADATA_EXTENSION}"; channel="metadata"']
+def links(session_path: str, ice_servers: Iterable[IceServer]) -> list[str]:
+    """Values of Link for a new session: our metadata channel, and the ICE servers."""
+    return [f'<{session_path}>; rel="{METADATA_EXTENSION}"; channel="metadata"', *ice_links(ice_servers)]
+
+
+def ice_links(ice_servers: Iterable[IceServer]) -> list[str]:
+    """Values of Link that name ICE servers."""
+    values = []
     for server in ice_servers:
         value = f'<{server.url}>; rel="ice-server"'
         if server.username:

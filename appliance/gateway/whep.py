@@ -14,7 +14,8 @@ from appliance import clock
 from appliance.config import IceServer
 from appliance.gateway.access import Doorkeeper, require_stream
 from appliance.gateway.counts import Counts
-from appliance.gateway.headers import SDP, SDP_FRAGMENT, accepts, entity_tags, links
+from appliance.gateway.headers import SDP, SDP_FRAGMENT, accepts, entity_tags, ice_links, links
+from appliance.gateway.ice_servers import servers_for
 from appliance.gateway.liveness import REFUSED_AFTER_S, Liveness
 from appliance.gateway.problem import Problem, retry_after
 from appliance.gateway.workers import Workers
@@ -57,7 +58,7 @@ class Whep:
         self._log.info("%s joined %s as %s on fanout.%d", grant.subject, stream, grant.role.value, joined.worker)
         path = f"/whep/{stream}/{joined.session}"
         headers = CIMultiDict({"Content-Type": SDP, "Location": path, "ETag": self._doorkeeper.etag(joined.session), "Accept-Patch": SDP_FRAGMENT})
-        for value in links(path, self._ice_servers):
+        for value in links(path, servers_for(grant, self._ice_servers)):
             headers.add("Link", value)
         return web.Response(status=201, body=joined.answer.encode(), headers=headers)
 
@@ -68,9 +69,14 @@ class Whep:
             return web.Response(headers={"Content-Type": SDP, "Accept-Post": SDP})
         return web.Response(status=204, headers={"Accept-Post": SDP})
 
-    async def options(self, _: web.Request) -> web.Response:
-        """Preflight: needs no token and tells nothing secret (no ICE servers, no word on whether the stream exists)."""
-        return web.Response(headers={"Accept-Post": SDP})
+    async def options(self, request: web.Request) -> web.Response:
+        """Preflight, which has no token and is told nothing secret; with a token, the ICE servers for the offer (RFC 9725 section 4.6)."""
+        headers = CIMultiDict({"Accept-Post": SDP})
+        if "Authorization" in request.headers:
+            grant, _ = self._authorise(request)
+            for value in ice_links(servers_for(grant, self._ice_servers)):
+                headers.add("Link", value)
+        return web.Response(headers=headers)
 
     async def session_options(self, _: web.Request) -> web.Response:
         """Preflight of a session's requests."""

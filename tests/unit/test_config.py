@@ -168,6 +168,9 @@ def test_ice_servers_and_what_turn_needs():
     assert config.parse(text, PATH).server.ice_servers == (config.IceServer("stun:stun.example:3478"),)
     assert "username and credential" in only_problem(text.replace("stun:stun", "turn:turn"))
     assert "expected a URL" in only_problem(text.replace("stun:stun.example", "https://x>"))
+    shared = text.replace("stun:stun", "turn:turn").replace('3478"\n', '3478"\nsecret = "s"\n')
+    assert config.parse(shared, PATH).server.ice_servers == (config.IceServer("turn:turn.example:3478", secret="s"),)
+    assert "secret alone" in only_problem(shared.replace('secret = "s"', 'secret = "s"\nusername = "u"\ncredential = "c"'))
 
 
 def test_what_is_not_toml_is_refused_with_the_line(tmp_path):

@@ -2,6 +2,7 @@
  * One WHEP session: the peer connection, its data channels, and the HTTP resource behind it. Used by the player, one at a time or two.
  * Does not decide about retries; it reports how the POST went and when the connection is lost.
  */
+import { iceServers, learnIceServers } from "./ice.ts";
 import { retryAfterMs } from "./retry.ts";
 
 export interface Endpoint {
@@ -40,9 +41,6 @@ export const ANSWER_LIMIT_MS = 8_000;
 /** Candidates that show up within this time share one PATCH. */
 const TRICKLE_BATCH_MS = 30;
 
-/** Servers that a response's Link headers named; later sessions have them from the start. */
-let iceServers: RTCIceServer[] = [];
-
 export class WhepSession {
   readonly peer: RTCPeerConnection;
   postedAt: number | null = null;
@@ -56,7 +54,7 @@ export class WhepSession {
   private trickleTimer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(private readonly endpoint: Endpoint, private readonly events: SessionEvents) {
-    this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
+    this.peer = new RTCPeerConnection({ bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
     // Created before the offer, so that the offer carries the section for them and no second negotiation is needed.
     this.channel("metadata", (octets) => this.events.message(octets));
     this.reports = this.channel("report", (octets) => this.events.reply(octets));
@@ -84,11 +82,13 @@ export class WhepSession {
 
   /** Posts the offer and applies the answer. Raises WhepError. */
   async open(): Promise<void> {
-    await this.peer.setLocalDescription();
+    const [offer, servers] = await Promise.all([this.peer.createOffer(), iceServers(this.endpoint)]);
+    if (this.closed) return;
+    if (servers.length > 0) this.peer.setConfiguration({ ...this.peer.getConfiguration(), iceServers: servers });
+    await this.peer.setLocalDescription(offer);
     this.postedAt = performance.now();
     const answer = await this.post(this.peer.localDescription!.sdp);
     if (this.closed) return;
-    if (iceServers.length > 0) this.peer.setConfiguration({ ...this.peer.getConfiguration(), iceServers });
     await this.peer.setRemoteDescription({ type: "answer", sdp: answer });
     this.scheduleTrickle();
   }
@@ -137,7 +137,7 @@ export class WhepSession {
     const location = headers.get("Location");
     this.resource = location === null ? null : new URL(location, this.endpoint.url).href;
     this.etag = headers.get("ETag");
-    iceServers = readIceServers(headers.get("Link"));
+    learnIceServers(headers.get("Link"));
     // Closed while the answer was on its way: the appliance has a session that only this response names.
     if (this.closed) this.remove();
   }
@@ -198,17 +198,4 @@ function shortenBuffer(receiver: RTCRtpReceiver): void {
 export function sdpFragment(offer: string, candidates: readonly { candidate: string }[]): string {
   const line = (prefix: string) => offer.split(/\r?\n/).find((text) => text.startsWith(prefix)) ?? "";
   return [line("a=ice-ufrag:"), line("a=ice-pwd:"), line("m="), line("a=mid:"), ...candidates.map((one) => `a=${one.candidate}`), ""].join("\r\n");
-}
-
-/** STUN and TURN servers of the Link header fields: `<turn:host:3478>; rel="ice-server"; username="u"; credential="c"`. */
-export function readIceServers(links: string | null): RTCIceServer[] {
-  const servers: RTCIceServer[] = [];
-  for (const match of (links ?? "").matchAll(/<([^>]*)>([^,<]*)/g)) {
-    const parameters = new Map(Array.from(match[2]!.matchAll(/;\s*([\w-]+)\s*=\s*"?([^";]*)"?/g), (pair) => [pair[1]!.toLowerCase(), pair[2]!]));
-    if (!parameters.get("rel")?.split(/\s+/).includes("ice-server")) continue;
-    const username = parameters.get("username");
-    const credential = parameters.get("credential");
-    servers.push({ urls: match[1]!, ...(username !== undefined && credential !== undefined ? { username, credential } : {}) });
-  }
-  return servers;
 }

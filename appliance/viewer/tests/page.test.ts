@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { onPage, place } from "../src/fit.ts";
+import { readIceServers } from "../src/ice.ts";
 import { readClaims, readLink, readPasted, withoutToken } from "../src/link.ts";
 import { findBead, readStamp, sinceStampMs } from "../src/measure.ts";
 import { codecName } from "../src/signal.ts";
-import { readIceServers, sdpFragment, WhepError } from "../src/whep.ts";
+import { sdpFragment, WhepError } from "../src/whep.ts";
 import { wordingFor } from "../src/wording.ts";
 
 const PAGE = "https://appliance.example:8443/";

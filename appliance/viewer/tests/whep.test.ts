@@ -10,6 +10,7 @@ class Peer {
   connectionState = "new";
   localDescription = { sdp: "v=0\r\n" };
   createDataChannel = () => ({});
+  createOffer = async () => ({ type: "offer", sdp: "v=0\r\n" });
   addTransceiver = () => ({ receiver: {}, setCodecPreferences: () => undefined });
   setLocalDescription = async () => undefined;
   setRemoteDescription = async () => undefined;
@@ -34,7 +35,9 @@ afterEach(() => {
 function openSession(): { session: WhepSession; opening: Promise<void>; asked: Promise<ServerResponse> } {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/whep/a`;
   const session = new WhepSession({ url, token: "t" }, { picture: () => undefined, message: () => undefined, reply: () => undefined, lost: () => undefined });
-  const asked = once(server, "request").then(([, response]) => response as ServerResponse);
+  const asked = new Promise<ServerResponse>((resolve) => {
+    server.on("request", (request: IncomingMessage, response: ServerResponse) => (request.method === "OPTIONS" ? response.end() : resolve(response)));
+  });
   return { session, opening: session.open(), asked };
 }
 

@@ -1,7 +1,10 @@
 """The gateway over real TLS: who gets in, what WHEP answers while no worker can be reached, and what nonsense does."""
 import json
+import re
 
 import pytest
+
+from appliance.config import IceServer
 
 OFFER = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
 SDP = {"Content_Type": "application/sdp"}
@@ -104,6 +107,7 @@ def test_what_an_endpoint_tells_of_itself(in_gateway):
         answer = await gateway.ask("OPTIONS", "/whep/scope", Origin="https://player.example")
         assert (answer.status, answer.headers["Accept-Post"]) == (200, "application/sdp")
         assert "Link" not in answer.headers and "Access-Control-Allow-Origin" not in answer.headers
+        assert "Link" not in (await gateway.ask("OPTIONS", "/whep/scope", gateway.token())).headers
         answer = await gateway.ask("HEAD", "/whep/scope", gateway.token())
         assert (answer.status, answer.headers["Content-Type"]) == (200, "application/sdp")
         assert (await gateway.ask("GET", "/whep/scope", gateway.token())).status == 204
@@ -114,6 +118,18 @@ def test_what_an_endpoint_tells_of_itself(in_gateway):
         assert (answer.status, answer.headers["Accept-Patch"]) == (200, "application/trickle-ice-sdpfrag")
         assert (await gateway.ask("POST", "/whep/scope/0.x", gateway.token())).status == 405
     in_gateway(scenario)
+
+
+def test_a_player_with_a_token_learns_the_ice_servers_before_its_offer(in_gateway):
+    async def scenario(gateway):
+        answer = await gateway.ask("OPTIONS", "/whep/scope", gateway.token("student"))
+        stun, turn = answer.headers.getall("Link")
+        assert (answer.status, stun) == (200, '<stun:s.example>; rel="ice-server"')
+        assert re.fullmatch(r'<turn:t\.example>; rel="ice-server"; username="\d+:class"; credential="[\w+/]{27}="; credential-type="password"', turn)
+        for token, path, status in (("", "/whep/scope", 200), ("x", "/whep/scope", 401), (gateway.token(stream="other"), "/whep/scope", 403)):
+            refused = await gateway.ask("OPTIONS", path, token)
+            assert refused.status == status and "Link" not in refused.headers
+    in_gateway(scenario, ice_servers=(IceServer("stun:s.example"), IceServer("turn:t.example", secret="shared")))
 
 
 @pytest.mark.parametrize("allowed, origin, expected", [
