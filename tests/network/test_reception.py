@@ -13,21 +13,13 @@ from appliance.frame import INCOMPLETE, VideoFormat
 from appliance.ingest.intake import Intake, merge_datagrams
 from appliance.protocol.rtp import RtpHeader, build
 from appliance.runtime import multicast
-from appliance.runtime.metrics import INGEST, INGEST_BACKENDS, PACKET_RING
+from appliance.runtime.metrics import INGEST, INGEST_BACKENDS
 from appliance.runtime.multicast import open_receiver
 from cext.reception import Reception
 from tests.camera import SMALL, Assembled, Camera
 from tests.network.theatre_network import LOOPBACK, PATIENCE_S, Sender, free_flow, running_ingest
 
 MEGABYTE = 1 << 20
-
-
-@pytest.fixture(params=INGEST_BACKENDS)
-def receive(request):
-    """Each way to receive in turn."""
-    if request.param == PACKET_RING and os.geteuid() != 0:
-        pytest.skip("packet rings need CAP_NET_RAW: run the tests as root")
-    return request.param
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ PATIENCE_S = 10.0
 def free_flow(format, group: str | None = None, **fields) -> VideoFlow:
     """A flow to a group and port that nobody uses."""
     group = group or f"239.{random.randrange(1, 250)}.{random.randrange(250)}.{random.randrange(1, 250)}"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in group else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((group, 0))
         port = probe.getsockname()[1]
     return VideoFlow(format=format, group=group, port=port, payload_type=PAYLOAD_TYPE, **fields)
