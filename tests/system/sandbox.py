@@ -55,18 +55,18 @@ def filter_calls(names):
 
 def main(unit, *command):
     """Confines and becomes the command."""
-    names = allowed_calls(unit)
+    calls = allowed_calls(unit)
     assert set(settings(unit, "SystemCallErrorNumber")) == {"EPERM"} and settings(unit, "NoNewPrivileges") == ["yes"]
     if "--filtered" not in command:
-        capability = settings(unit, "AmbientCapabilities")[0].lower().removeprefix("cap_")
+        names = settings(unit, "AmbientCapabilities")[0].lower().split()
         assert settings(unit, "CapabilityBoundingSet") == settings(unit, "AmbientCapabilities")
         again = [sys.executable, __file__, unit, "--filtered", *command]
         if os.geteuid() == 0:
-            only = f"-all,+{capability}"
+            only = ",".join(["-all", *(f"+{name.removeprefix('cap_')}" for name in names)])
             again = ["setpriv", "--inh-caps", only, "--ambient-caps", only, "--bounding-set", only, *again]
         os.execvp(again[0], again)
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    filter_calls(names)
+    filter_calls(calls)
     os.execvp(command[1], command[1:])
 
 

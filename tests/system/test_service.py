@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[2]
 SYSTEMD = ROOT / "systemd"
 UNIT = SYSTEMD / "appliance.service"
 SANDBOX = Path(__file__).with_name("sandbox.py")
-# In tenths, of 100. What remains is what the appliance is for: the network, a capability for large buffers, devices that encode.
-EXPOSURE_MAX = 20
+# In tenths, of 100. What remains is what the appliance is for: the network, capabilities for large buffers and packet rings, devices that encode.
+EXPOSURE_MAX = 23
 FILE_ACCESS = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: root may keep them
-NET_ADMIN = 1 << 12
+AMBIENT = 1 << 12 | 1 << 13  # CAP_NET_ADMIN, CAP_NET_RAW
 
 
 class ConfinedTheatre(Theatre):
@@ -62,15 +62,16 @@ def test_no_stage_that_works_keeps_a_capability(theatre):
                 assert held[name] & ~FILE_ACCESS == 0, f"{stage} keeps {held}"
 
 
-def test_the_supervisor_can_pass_its_one_capability_on(theatre):
-    """Where we are root it holds what the unit names, and ingest's buffer is as large as it asked for."""
+def test_the_supervisor_can_pass_its_two_capabilities_on(theatre):
+    """Where we are root it holds what the unit names, ingest's buffer is as large as it asked for, and it has its packet ring."""
     held = list(capabilities(theatre.process.pid))
-    expected = NET_ADMIN if os.geteuid() == 0 else 0
+    expected = AMBIENT if os.geteuid() == 0 else 0
     assert all(thread["Amb"] == expected for thread in held)
     if expected:
         theatre.kill("ingest.endoscope")  # also of a stage that starts later
         wait_until(lambda: theatre.metric("appliance_supervisor_restarts_total", stage="ingest.endoscope") == 1 and theatre.healthy(), 20, "a new ingest")
         assert theatre.metric("appliance_ingest_receive_buffer_bytes") == RECEIVE_BUFFER_BYTES
+        assert theatre.metric("appliance_ingest_backend_info", backend="packet-ring") == 1
 
 
 def test_the_exporter_sees_every_stages_process(theatre):
