@@ -1,6 +1,6 @@
 """`appliance status`: how the running appliance is doing, from its own /healthz and /metrics. Also asked by `appliance check`.
 
-Two scrapes, SAMPLE_S apart, give the rates.
+Two scrapes, SAMPLE_S apart, give the rates; SEEN_SAMPLE_S where somebody watches, so that every viewer's page has reported in between.
 """
 import argparse
 import http.client
@@ -16,9 +16,12 @@ from appliance.config import Config, join_address, load
 from appliance.errors import ApplianceError
 
 SAMPLE_S = 1.0
+SEEN_SAMPLE_S = 6.0  # pages report every five seconds
 ANSWER_LIMIT_S = 3.0
 INCOMPLETE_SHARE_MAX = 0.5  # more, and the picture is called bad
 ANSWER_BYTES_MAX = 8 << 20
+
+AUDIENCES = ("expert", "class")
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -30,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     if healthy is None:
         raise ApplianceError(f"no appliance answers on {_url(config, '')}; start it with: appliance run --config {config.path}")
     begun, before = time.monotonic(), scrape(config)
-    time.sleep(SAMPLE_S)
+    watched = any(name == "appliance_fanout_viewers" and value for (name, _), value in before.items())
+    time.sleep(SEEN_SAMPLE_S if watched else SAMPLE_S)
     elapsed_s, after = time.monotonic() - begun, scrape(config)
     found = summary(config, healthy, before, after, elapsed_s)
     print(json.dumps(found, indent=2) if options.json else table(found))
@@ -66,7 +70,15 @@ def summary(config: Config, reasons: list[str], before: Samples, after: Samples,
     def rate(name: str, **labels: str) -> float:
         return max(0.0, total(name, **labels) - total(name, before, **labels)) / seconds
 
-    streams = [_stream(stream.name, stream.title, total, rate) for stream in config.streams]
+    bounds = {bound for name, labels in after if name == "appliance_viewer_latency_seconds_bucket" and (bound := dict(labels)["le"]) != "+Inf"}
+
+    def seen(stream: str, audience: str) -> dict | None:
+        def gain(name: str, **labels: str) -> float:
+            return seconds * rate(f"appliance_viewer_{name}", stream=stream, audience=audience, **labels)
+        return _seen(gain, bounds)
+
+    streams = [_stream(stream.name, stream.title, total, rate) | {"seen": {audience: seen(stream.name, audience) for audience in AUDIENCES}}
+               for stream in config.streams]
     reasons = reasons + [f"stream {stream['name']}: {stream['picture']}" for stream in streams if stream["picture"] != "good"]
     stages = sorted({dict(labels)["stage"] for name, labels in after if name == "appliance_stage_ready"})
     return {
@@ -90,7 +102,36 @@ def _stream(name: str, title: str, total: Callable, rate: Callable) -> dict:
             "packets_lost": int(total("appliance_ingest_packets_lost_total", stream=name)),
             "packets_refused_per_second": round(refused),
             "frames_dropped": int(total("appliance_frames_dropped_total", stream=name)),
-            "viewers": {audience: int(total("appliance_fanout_viewers", stream=name, audience=audience)) for audience in ("expert", "class")}}
+            "viewers": {audience: int(total("appliance_fanout_viewers", stream=name, audience=audience)) for audience in AUDIENCES}}
+
+
+def _seen(gain: Callable, bounds: set[str]) -> dict | None:
+    """What an audience saw, from the gains of its counters and its latency's `bounds`; None if no visible page has reported."""
+    visible_s = gain("visible_seconds_total")
+    if not visible_s:
+        return None
+    lost, received = gain("packets_lost_total"), gain("packets_received_total")
+    joined = gain("metadata_joined_total")
+    asked = joined + gain("metadata_late_total") + gain("metadata_missing_total")
+    below = sorted((float(bound), gain("latency_seconds_bucket", le=bound)) for bound in bounds)
+    frames = gain("latency_seconds_count")
+    return {"latency_p50_ms": _quantile_ms(below, frames, 0.5), "latency_p95_ms": _quantile_ms(below, frames, 0.95),
+            "frames_per_second": round(gain("frames_total") / visible_s, 1),
+            "frozen_seconds_per_minute": round(60 * gain("frozen_seconds_total") / visible_s, 1),
+            "packets_lost_percent": round(100 * lost / (lost + received), 2) if lost + received else None,
+            "metadata_joined_percent": round(100 * joined / asked, 1) if asked else None}
+
+
+def _quantile_ms(below: list[tuple[float, float]], count: float, share: float) -> int | None:
+    """Milliseconds under which a share of all lies, straight between a histogram's bounds; the last bound for what is above it; None for none."""
+    if not count:
+        return None
+    lower, before = 0.0, 0.0
+    for bound, frames in below:
+        if frames >= share * count:
+            return round(1000 * (lower + (bound - lower) * (share * count - before) / (frames - before)))
+        lower, before = bound, frames
+    return round(1000 * lower)
 
 
 def _picture(frames: float, incomplete: float, refused: float, mismatch: bool) -> str:
@@ -111,9 +152,21 @@ def table(found: dict) -> str:
         (stream["name"], stream["picture"], stream["frames_per_second"], stream["frames_incomplete_per_second"], stream["packets_refused_per_second"],
          stream["packets_lost"], stream["frames_dropped"], *stream["viewers"].values())
         for stream in found["streams"]])
+    lines += [_sight(stream["name"], audience, seen) for stream in found["streams"] for audience, seen in stream["seen"].items() if seen]
     lines += [""] + _columns(("stage", "ready", "CPU %", "MiB", "restarts"), [
         (stage["name"], "yes" if stage["ready"] else "NO", stage["cpu_percent"], stage["resident_mib"], stage["restarts"]) for stage in found["stages"]])
     return "\n".join(lines)
+
+
+def _sight(stream: str, audience: str, seen: dict) -> str:
+    """One line: what an audience of a stream sees, as its pages say."""
+    late = "latency unknown" if seen["latency_p50_ms"] is None else f"{seen['latency_p50_ms']} ms late (95 of 100 frames: {seen['latency_p95_ms']} ms)"
+    words = [late, f"{seen['frames_per_second']} frames/s", f"frozen {seen['frozen_seconds_per_minute']} s a minute"]
+    if seen["packets_lost_percent"] is not None:
+        words.append(f"{seen['packets_lost_percent']} % of packets lost")
+    if seen["metadata_joined_percent"] is not None:
+        words.append(f"{seen['metadata_joined_percent']} % of frames with metadata")
+    return f"{stream}: {'experts see' if audience == 'expert' else 'the class sees'} it " + ", ".join(words)
 
 
 def _columns(heading: tuple, rows: list[tuple]) -> list[str]:

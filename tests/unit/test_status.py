@@ -66,12 +66,37 @@ def test_the_summary_tells_rates_losses_viewers_and_stages(bench):
         found = status.summary(config, reasons, before, status.scrape(config), 2.0)
     assert any("convert.scope" in reason for reason in reasons) and not found["healthy"]
     assert found["streams"] == [{"name": "scope", "title": "Endoscope", "picture": "good", "frames_per_second": 50.0, "frames_incomplete_per_second": 0.0,
-                                 "packets_lost": 3, "packets_refused_per_second": 0, "frames_dropped": 0, "viewers": {"expert": 2, "class": 4}}]
+                                 "packets_lost": 3, "packets_refused_per_second": 0, "frames_dropped": 0, "viewers": {"expert": 2, "class": 4},
+                                 "seen": {"expert": None, "class": None}}]
     stages = {stage["name"]: stage for stage in found["stages"]}
     assert stages["gateway"] == {"name": "gateway", "ready": True, "cpu_percent": 0, "resident_mib": 0, "restarts": 2}
     assert not stages["convert.scope"]["ready"]
     text = status.table(found)
     assert text.startswith("NOT HEALTHY: ") and "convert.scope" in text and "50.0" in text
+
+
+def test_what_viewers_see_is_one_line_an_audience(bench):
+    counters = bench.resources.counters
+    with exporting(bench) as config:
+        before = status.scrape(config)
+        for worker, (frames, late_ns) in {"fanout.0": (90, 35_000_000), "fanout.1": (10, 140_000_000)}.items():
+            def cell(name, worker=worker):
+                return counters.find(worker, f"appliance_viewer_{name}", stream="scope", audience="class")
+            for _ in range(frames):
+                counters.histogram(worker, "appliance_viewer_latency_seconds", stream="scope", audience="class").observe_ns(late_ns)
+            cell("visible_seconds_total").add(2_000_000_000)
+            cell("frozen_seconds_total").add(200_000_000)
+            cell("frames_total").add(frames)
+            cell("packets_received_total").add(990)
+            cell("packets_lost_total").add(10)
+            cell("metadata_joined_total").add(frames)
+            cell("metadata_missing_total").add(frames // 9)
+        found = status.summary(config, [], before, status.scrape(config), 6.0)
+    assert found["streams"][0]["seen"] == {"expert": None, "class": {
+        "latency_p50_ms": 36, "latency_p95_ms": 138, "frames_per_second": 25.0, "frozen_seconds_per_minute": 6.0, "packets_lost_percent": 1.0,
+        "metadata_joined_percent": pytest.approx(90.1, abs=0.1)}}
+    line, = [line for line in status.table(found).splitlines() if line.startswith("scope: ")]
+    assert line.startswith("scope: the class sees it 36 ms late (95 of 100 frames: 138 ms), 25.0 frames/s, frozen 6.0 s a minute, 1.0 % of packets lost")
 
 
 @pytest.mark.parametrize("frames, incomplete, refused, words", [
