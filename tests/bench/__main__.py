@@ -1,32 +1,42 @@
-"""`make bench`: the whole path beside its peers, as a table and JSON.   python -m tests.bench [reception latency stages fanout joins soak] [--minutes N]"""
+"""`make bench`: the whole path beside its peers, as a table and JSON.   python -m tests.bench [ROW ...] [--brief] [--minutes N] [--json FILE]
+
+--brief runs every row for a moment with a few viewers: what it shows is that the rows still run, not what they measure.
+"""
 import argparse
 import tempfile
 from pathlib import Path
 
-from tests.bench import path
+from tests.bench.fanout import fanout
 from tests.bench.joins import joins
+from tests.bench.latency import crowd, latency
+from tests.bench.path import soak, stages
 from tests.bench.reception import reception
 from tests.bench.table import Table
 
-ROWS = {"reception": reception, "latency": path.latency, "stages": path.stages, "fanout": path.fanout, "joins": joins}
+ROWS = {"reception": reception, "latency": latency, "crowd": crowd, "stages": stages, "fanout": fanout, "joins": joins, "soak": soak}
+"""Each takes a table and an empty folder, and adds its figures to the table."""
+ONLY_WHEN_NAMED = ("soak",)
+BRIEF = {"reception": dict(seconds=1), "latency": dict(seconds=2), "crowd": dict(seconds=2, viewers=5), "stages": dict(seconds=2),
+         "fanout": dict(seconds=1, viewers=5), "joins": dict(watching=3, joining=3), "soak": dict(minutes=0.1)}
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"any of {', '.join(ROWS)}, soak; default: all but the soak")
-    parser.add_argument("--minutes", type=float, default=10, help="length of the soak")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"any of {', '.join(ROWS)}; default: all but {', '.join(ONLY_WHEN_NAMED)}")
+    parser.add_argument("--brief", action="store_true", help="a moment of each row, to see that it runs")
+    parser.add_argument("--minutes", type=float, help="length of the soak (10)")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args()
-    unknown = set(options.rows) - {*ROWS, "soak"}
+    unknown = set(options.rows) - set(ROWS)
     if unknown:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     table = Table()
-    for row in options.rows or ROWS:
+    for name in options.rows or [name for name in ROWS if name not in ONLY_WHEN_NAMED]:
+        settings = BRIEF[name] if options.brief else {}
+        if name == "soak" and options.minutes:
+            settings = dict(minutes=options.minutes)
         with tempfile.TemporaryDirectory(prefix="appliance-bench-") as folder:
-            if row == "soak":
-                path.soak(table, Path(folder), options.minutes)
-            else:
-                ROWS[row](table, Path(folder))
+            ROWS[name](table, Path(folder), **settings)
     table.finish(options.json)
 
 

@@ -1,71 +1,16 @@
-"""The whole path beside its peers: latency in a real Chromium, CPU by stage, joins, several viewers, fan-out load, ten minutes without loss."""
+"""The whole path: CPU by stage, joins, several viewers, ten minutes without loss."""
 import json
-import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path
 
+from tests.bench.latency import BARS, SCRIPT, made
 from tests.bench.process import cpu_s, percentile, resident_bytes
 from tests.system.browser import Browser
-from tests.system.theatre import Theatre, free_ports
-
-HERE = Path(__file__).parent
-SCRIPT = (HERE / "latency.js").read_text()
-SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's GStreamer bindings live there
-WARM_UP_S = 4
-BARS = {50: "<= 45 ms", 95: "", 99: "<= 80 ms"}
-
-
-def latency(table, folder, seconds=30):
-    """First packet sent to painted: the appliance, then the paper's pipeline, each alone with the same browser and script."""
-    with Browser(_made(folder / "chromium")) as browser:
-        with Theatre(_made(folder / "theatre"), ["--timestamp-bars"]) as theatre:
-            ours = _measure(browser, theatre.url, f"{theatre.url}/whep/{theatre.stream}", theatre.token("expert"), seconds)
-        theirs = _gstreamer_latency(browser, folder, seconds)
-    for share in (50, 95, 99):
-        own = percentile(ours, share / 100)
-        beside = f"GStreamer {percentile(theirs, share / 100):.1f} ms (ratio {own / percentile(theirs, share / 100):.2f})" if theirs else ""
-        table.add("latency to painted", f"p{share}, first packet sent to painted in Chromium", own, "ms", BARS[share], beside)
-    table.add("latency to painted", "frames measured", len(ours), "frames", "", f"GStreamer {len(theirs)}" if theirs else "GStreamer not installed")
-
-
-def _measure(browser, page_url, whep_url, token, seconds):
-    page = browser.open(page_url)
-    time.sleep(0.5)
-    page.evaluate(SCRIPT + "; 0")
-    page.evaluate(f"startMeasuring({json.dumps(whep_url)}, {json.dumps(token)}, 'video/H264').then(() => 0)")
-    page.wait("measured.frames > 10", 20)
-    time.sleep(WARM_UP_S)
-    page.evaluate("measured.latencies.length = 0, 0")
-    time.sleep(seconds)
-    found = page.evaluate("measured.latencies")
-    page.evaluate(f"stopMeasuring({json.dumps(token)}).then(() => 0)")
-    page.close()
-    return found
-
-
-def _gstreamer_latency(browser, folder, seconds):
-    if not shutil.which("gst-launch-1.0"):
-        return []
-    http_port, udp_port = free_ports(2)
-    source = subprocess.Popen([sys.executable, "-m", "appliance", "source", "--interface", "lo", "--group", "127.0.0.1", "--port", str(udp_port),
-                               "--no-metadata", "--timestamp-bars", "--sdp-dir", str(_made(folder / "peer"))], stdout=subprocess.DEVNULL)
-    gateway = subprocess.Popen([SYSTEM_PYTHON, HERE / "peers" / "gstreamer_gateway.py", "h264", str(http_port), str(udp_port)],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(3)
-        url = f"http://127.0.0.1:{http_port}/"
-        return _measure(browser, url, url, "", seconds)
-    finally:
-        for process in (gateway, source):
-            process.kill()
-            process.wait()
+from tests.system.theatre import Theatre
 
 
 def stages(table, folder, seconds=20):
     """CPU of each stage: idle, with one real viewer, and what each further viewer costs; joins; frame rates."""
-    with Theatre(_made(folder / "theatre"), ["--timestamp-bars"]) as theatre, Browser(_made(folder / "chromium")) as browser:
+    with Theatre(made(folder / "theatre"), ["--timestamp-bars"]) as theatre, Browser(made(folder / "chromium")) as browser:
         time.sleep(2)
         idle = _stage_cpu(theatre, seconds / 2)
         table.add("CPU, nobody watches", "ingest", idle.pop("ingest.endoscope") * 100, "% of a core")
@@ -129,46 +74,9 @@ def _busy(pid, seconds):
     return (cpu_s(pid) - before) / seconds
 
 
-def fanout(table, folder, viewers=100, seconds=15):
-    """CPU a packet with many viewers whose sockets drop RTP, beside plain aiortc on the same load."""
-    with Theatre(_made(folder / "theatre"), server=f"viewers_max = {viewers + 10}", encoder="[encoder]\nbitrate_kbps = 4200") as theatre:
-        pids = ",".join(str(pid) for name, pid in theatre.stages().items() if name.startswith("fanout."))
-        ours = _load(f"{theatre.url}/whep/{theatre.stream}", viewers, seconds, pids, theatre.token("student"))
-    theirs = _aiortc_load(folder, min(viewers, 20), seconds)
-    beside = f"aiortc {theirs['us_per_packet']} us (ratio {theirs['us_per_packet'] / ours['us_per_packet']:.1f})" if theirs else ""
-    table.add(f"fan-out, {viewers} viewers", "CPU a packet, control plane included", ours["us_per_packet"], "us", "<= 4", beside)
-    table.add(f"fan-out, {viewers} viewers", "viewers a core at this bit rate", ours["viewers_per_core"], "viewers", "",
-              f"aiortc {theirs['viewers_per_core']}" if theirs else "")
-    table.add(f"fan-out, {viewers} viewers", "connected", f"{ours['alive']}/{viewers}", "")
-
-
-def _load(url, viewers, seconds, pids, token=""):
-    output = subprocess.run([sys.executable, HERE / "fanload.py", url, str(viewers), str(seconds), pids, "--token", token],
-                            capture_output=True, text=True, timeout=seconds + 180)
-    assert output.returncode == 0, output.stderr[-2000:]
-    return json.loads(output.stdout.splitlines()[-1])
-
-
-def _aiortc_load(folder, viewers, seconds):
-    if not shutil.which("ffmpeg"):
-        return None
-    clip = folder / "clip.ts"
-    subprocess.run(["ffmpeg", "-loglevel", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=50,noise=alls=12:allf=t", "-t", "20",
-                    "-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-profile:v", "baseline", "-b:v", "4M", "-maxrate", "4M",
-                    "-bufsize", "400k", "-g", "100", "-f", "mpegts", clip], check=True)
-    [port] = free_ports(1)
-    server = subprocess.Popen([sys.executable, HERE / "peers" / "aiortc_server.py", str(port), clip], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(3)
-        return _load(f"http://127.0.0.1:{port}/", viewers, seconds, str(server.pid))
-    finally:
-        server.kill()
-        server.wait()
-
-
 def soak(table, folder, minutes=10):
     """No frame lost by us, no packet dropped, memory flat, with one real viewer."""
-    with Theatre(_made(folder / "theatre"), ["--timestamp-bars"]) as theatre, Browser(_made(folder / "chromium")) as browser:
+    with Theatre(made(folder / "theatre"), ["--timestamp-bars"]) as theatre, Browser(made(folder / "chromium")) as browser:
         page = _viewer(theatre, browser, measure=1)
         time.sleep(20)
         pids = theatre.stages()
@@ -196,10 +104,3 @@ def soak(table, folder, minutes=10):
         for share in (50, 99):
             table.add(row, f"p{share} latency of the last {len(latencies)} frames", percentile(latencies, share / 100), "ms", BARS[share])
         page.close()
-
-
-def _made(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-__all__ = ["fanout", "latency", "soak", "stages", "descendants", "wait_until"]
