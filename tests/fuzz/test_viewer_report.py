@@ -1,7 +1,7 @@
 """Viewers' reports: whatever comes on the channel is a report within its limits or a counted refusal, and never more than real time in a counter."""
 import json
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import ProtocolError
@@ -28,6 +28,7 @@ def judge(text):
         assert len(report.latency.counts) == len(VIEWER_LATENCY_BUCKETS_S) + 1 and min(report.latency.counts) >= 0
 
 
+@settings(deadline=None)  # how long an example takes is the machine's matter
 @given(st.text() | st.binary())
 @example("[" * REPORT_OCTETS_MAX)
 @example('{"a":' * 180)
@@ -40,21 +41,25 @@ def test_any_octets_are_read_or_refused(text):
     judge(text)
 
 
+@settings(deadline=None)  # how long an example takes is the machine's matter
 @given(JSON)
 def test_any_json_is_read_or_refused(value):
     judge(json.dumps(value))
 
 
+@settings(deadline=None)  # how long an example takes is the machine's matter
 @given(st.dictionaries(st.sampled_from(sorted(GOOD)), JSON | NUMBERS, min_size=1, max_size=4), st.lists(st.sampled_from(sorted(GOOD)), max_size=2))
 def test_any_value_of_any_key_is_read_or_refused(changes, left_out):
     judge(json.dumps({key: value for key, value in (GOOD | changes).items() if key not in left_out}))
 
 
+@settings(deadline=None)  # how long an example takes is the machine's matter
 @given(st.dictionaries(st.sampled_from(sorted(GOOD["latency"])), NUMBERS | st.lists(NUMBERS, min_size=16, max_size=16), min_size=1))
 def test_any_latency_is_read_or_refused(changes):
     judge(json.dumps(GOOD | {"latency": GOOD["latency"] | changes}))
 
 
+@settings(deadline=None)  # how long an example takes is the machine's matter
 @given(st.integers(0, 600), st.integers(0, 600), st.binary(max_size=4))
 def test_a_damaged_report_is_read_or_refused(begin, end, inserted):
     octets = json.dumps(GOOD).encode()
