@@ -98,7 +98,7 @@ class Theatre:
             self.source.wait(5)
             self.source = None
 
-    def start(self, seconds=30):
+    def start(self, seconds=90):
         self.process = self._popen("run", "--config", str(self.config_path), log="appliance.log")
         try:
             wait_until(lambda: self.process.poll() is not None or self.healthy(), seconds, "a healthy appliance")
