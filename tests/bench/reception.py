@@ -1,4 +1,4 @@
-"""CPU a packet of receiving 1280x720p50 4:2:2 10 bit from the synthetic source: our reception, then GStreamer's, in one run."""
+"""CPU a packet of receiving 1280x720p50 4:2:2 10 bit from the synthetic source: each of our ways, then GStreamer, in one run."""
 import json
 import shutil
 import subprocess
@@ -11,54 +11,81 @@ from tests.system.theatre import free_ports
 
 HERE = Path(__file__).parent
 WARM_UP_S = 2
+WAYS = {"packet-ring": ("packet ring", "<= 0.7, 1/6"), "socket": ("socket", "<= 1.6, 1/2.5"), "socket single": ("socket, nothing merged", "<= 1.6")}
+"""Options of tests.bench.receiver; name and bar."""
 
 
 def reception(table, folder, seconds=10):
-    """Adds CPU a packet, share of a core, losses and the ratio."""
+    """Adds CPU a packet of each way to receive, share of a core, losses and the ratios to GStreamer's."""
     [port] = free_ports(1)
-    source = subprocess.Popen([sys.executable, "-m", "appliance", "source", "--interface", "lo", "--group", "127.0.0.1", "--port", str(port),
-                               "--no-metadata", "--sdp-dir", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    source = start_source(folder, "endoscope", "--group", "127.0.0.1", "--port", str(port))
     try:
-        while not (folder / "endoscope.sdp").exists():
-            assert source.poll() is None, "the source ended"
-            time.sleep(0.1)
-        ours, packets, seen = _our_cpu(folder / "endoscope.sdp", seconds)
-        single, single_packets, _ = _our_cpu(folder / "endoscope.sdp", seconds, "single")
+        place = folder / "endoscope.sdp"
+        ours = {way: our_cpu(place, seconds, *way.split()) for way in WAYS}
         theirs, their_packets = _gstreamer_cpu(port, seconds)
     finally:
         source.kill()
         source.wait()
-    cost = ours / packets * 1e6
+    peer = theirs / their_packets * 1e6 if theirs else None
     row = "reception, 1280x720p50 10 bit"
-    beside = f"GStreamer {theirs / their_packets * 1e6:.2f} us (ratio {cost / (theirs / their_packets * 1e6):.2f})" if theirs else "GStreamer not installed"
-    table.add(row, "CPU a packet", cost, "us", "<= 1.6", beside)
-    table.add(row, "CPU", ours / seconds * 100, "% of a core", "10-15", f"GStreamer {theirs / seconds * 100:.0f}" if theirs else "")
-    table.add(row, "CPU a packet where the kernel merges nothing", single / single_packets * 1e6, "us", "<= 1.6")
-    table.add(row, "packets a second", packets / seconds, "1/s")
+    for way, (cpu, seen) in ours.items():
+        cost = cpu / seen["packets"] * 1e6
+        beside = f"GStreamer {peer:.2f} us (1/{peer / cost:.1f})" if peer else "GStreamer not installed"
+        table.add(row, f"CPU a packet, {WAYS[way][0]}", cost, "us", WAYS[way][1], beside)
+    for way, (cpu, seen) in ours.items():
+        beside = ", ".join(f"{seen[name]} {name}" for name in ("lost", "kernel_drops", "incomplete"))
+        table.add(row, f"CPU, {WAYS[way][0]}", cpu / seconds * 100, "% of a core", "", beside)
+    _, seen = ours["packet-ring"]
+    table.add(row, "CPU, GStreamer", theirs / seconds * 100, "% of a core")
+    table.add(row, "packets a second", seen["packets"] / seconds, "1/s")
     table.add(row, "packets that the kernel merged into one buffer", seen["datagrams"] / seen["buffers"], "")
-    for name in ("frames", "lost", "kernel_drops", "incomplete"):
-        table.add(row, name, seen[name], "", "0" if name != "frames" else f"{seconds * 50}")
+    table.add(row, "frames", seen["frames"], "", f"{seconds * 50}")
 
 
-def _our_cpu(place, seconds, *options):
-    """CPU seconds, packets and statistics of our reception over `seconds`."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.bench.receiver", str(place), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def start_source(folder, name, *options):
+    """A process that sends video over loopback, once its SDP file NAME.sdp is in the folder."""
+    source = subprocess.Popen([sys.executable, "-m", "appliance", "source", "--interface", "lo", "--no-metadata", "--name", name, "--sdp-dir", str(folder), *options],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (folder / f"{name}.sdp").exists():
+        assert source.poll() is None, "the source ended"
+        time.sleep(0.1)
+    return source
 
-    def ask():
-        process.stdin.write("\n")
-        process.stdin.flush()
-        return json.loads(process.stdout.readline())
 
-    try:
+def our_cpu(place, seconds, *options):
+    """CPU seconds and statistics of our intake over `seconds`."""
+    with Receiver(place, *options) as receiver:
         time.sleep(WARM_UP_S)
-        before, cpu = ask(), cpu_s(process.pid)
+        before, cpu = receiver.statistics(), cpu_s(receiver.pid)
         time.sleep(seconds)
-        after, cpu = ask(), cpu_s(process.pid) - cpu
-    finally:
-        process.kill()
-        process.wait()
-    grown = {name: after[name] - before[name] for name in after if name != "malformed"}
-    return cpu, grown["packets"], grown
+        return cpu_s(receiver.pid) - cpu, grown(before, receiver.statistics())
+
+
+class Receiver:
+    """A process with the intake of one flow; options as tests.bench.receiver takes them."""
+
+    def __init__(self, place, *options):
+        self._process = subprocess.Popen([sys.executable, "-m", "tests.bench.receiver", str(place), *options],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+
+    def statistics(self):
+        """What it has counted so far."""
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+
+def grown(before, after):
+    """What was counted in between, by name; counts by reason are left out."""
+    return {name: count - before[name] for name, count in after.items() if not isinstance(count, dict)}
 
 
 def _gstreamer_cpu(port, seconds):
