@@ -22,6 +22,7 @@ from appliance.runtime.stage import Stage
 from cext.scale import Scaler
 
 WAIT_S = 5.0  # for a frame, before looking whether the encoder may go
+HUMBLE_REST_S = 0.1  # as REST_S for a humbler rendition: whoever moves there sees the better one until then
 ENCODER_KEPT_NS = 60_000_000_000  # how long a humbler rendition's encoder outlives its last viewer
 FAULTS_MAX = 3  # in a row; an encoder that fails again and again will not recover by itself
 _SECOND_NS = 1_000_000_000
@@ -76,6 +77,7 @@ class Encoding:
         self._watched_ns = self._busy_since_ns = 0
         self._skipped_before = self._frame_before = 0
         self._stopped = threading.Event()
+        self._rest_s = REST_S if rendition.level is Level.FULL else HUMBLE_REST_S
         self._counted = Counted(stage, rendition)
         # The best rendition's encoder is there from the start. The others' would hold memory, and sessions of the hardware, for nobody.
         self._encoder = self._choose() if rendition.level is Level.FULL else None
@@ -91,7 +93,7 @@ class Encoding:
                 self._let_go()
             self._busy_since_ns = 0
             if rung and not self.watched:
-                self._stopped.wait(REST_S)
+                self._stopped.wait(self._rest_s)
 
     def stop(self) -> None:
         """Ends run() as soon as the frame in work is done."""
