@@ -194,7 +194,7 @@ class Session:
             self._note(report, now)
         if heard.lost:
             self._place.present.nacks.add(len(heard.lost))
-            self._shared.fanout.nack(self._viewer, heard.lost)
+            self._place.lost(heard.lost, time.monotonic())
         if heard.keyframe:
             self._place.present.picture_losses.add()
             self._place.request_keyframe()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from appliance.clock import tai_ns
-from appliance.fanout.place import LOOK_INTERVAL_S, Place
+from appliance.fanout.place import CUT_OFF_INTERVAL_S, LOOK_INTERVAL_S, RESENDS_AT_ONCE_MAX, Place
 from appliance.fanout.rendition import LOSS_INTERVAL_S, Rendition, new_ssrc
 from appliance.frame import KEYFRAME, Level
 from appliance.protocol.rtcp import Feedback, ReceiverReport
@@ -130,6 +130,24 @@ def test_what_does_not_get_through_is_not_sent_while_the_viewer_waits(watching):
         watching.show(SMALL, keyframe=True)
         received = watching.viewer.packets()
         assert watching.viewer.stats().packets - sent == len(received)
+
+    in_time(scenario)
+
+
+def test_whoever_was_cut_off_gets_a_keyframe_and_no_resends(watching):
+    """It goes on asking until the keyframe is there, which costs nobody a second one; a few lost packets are sent again."""
+    def scenario():
+        watching.show(FULL, keyframe=True)
+        [*_, last] = watching.viewer.packets()
+        sequence, sent = int.from_bytes(last[2:4]), watching.viewer.datagrams[-1]
+        for now_s in (0.0, CUT_OFF_INTERVAL_S / 2):
+            watching.place.lost([sequence - back & 0xFFFF for back in range(RESENDS_AT_ONCE_MAX + 1)], now_s)
+        assert watching.asked() == [1, 0, 0] and watching.viewer.stats().waiting_keyframe
+        watching.show(FULL)
+        watching.show(FULL, keyframe=True)
+        assert watching.viewer.packets() and watching.viewer.gapless()
+        watching.place.lost([sequence], CUT_OFF_INTERVAL_S)
+        assert watching.viewer.resent() == sent and watching.asked() == [1, 0, 0]
 
     in_time(scenario)
 
