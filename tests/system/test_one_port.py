@@ -1,4 +1,4 @@
-"""One UDP port for every viewer of every worker, with the number of HTTPS: Chromium, Firefox and GStreamer through it, and a worker that dies."""
+"""One UDP port for every viewer of every worker: Chromium, Firefox and GStreamer through it, and a worker that dies."""
 import json
 import subprocess
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.firefox import Firefox
+from tests.system.test_whep import host_addresses
 from tests.system.theatre import Theatre, free_ports, wait_until
 
 PLAYER = Path(__file__).with_name("whep_player.py")
@@ -15,7 +16,9 @@ PAGES = 4
 @pytest.fixture(scope="module")
 def theatre(tmp_path_factory):
     [port] = free_ports(1)
-    with Theatre(tmp_path_factory.mktemp("theatre"), ["--timestamp-bars"], server=f'fanout_workers = 2\nmedia_ports = "{port}"') as theatre:
+    addresses = json.dumps(["127.0.0.1", *host_addresses()[:1]])  # GStreamer pairs no loopback address
+    server = f'fanout_workers = 2\nmedia_ports = "{port}"\nmedia_addresses = {addresses}'
+    with Theatre(tmp_path_factory.mktemp("theatre"), ["--timestamp-bars"], server=server) as theatre:
         theatre.media_port = port
         yield theatre
 
@@ -75,7 +78,7 @@ def test_a_dead_workers_viewers_come_back_and_the_others_notice_nothing(theatre,
 
 def test_gstreamer_plays_through_it(theatre):
     url = f"{theatre.url}/whep/{theatre.stream}"
-    ended = subprocess.run(["/usr/bin/python3", PLAYER, url, theatre.token("expert"), "4"], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(["/usr/bin/python3", PLAYER, url, theatre.token("expert"), "6"], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert json.loads(ended.stdout.splitlines()[-1])["pictures"] > 20
 
