@@ -115,6 +115,10 @@ def test_an_unknown_key_is_refused_with_what_was_meant(text, key, remedy):
     ('state_dir = ""', "a path"),
     ('media_addresses = "10.0.0.5"', "a list of IP addresses"),
     ('media_addresses = ["0.0.0.0"]', "a list of IP addresses"),
+    ('media_ports = "443"', "from 1024 on"),
+    ('media_ports = "50999-50000"', "a range such as"),
+    ('media_ports = 8443', "a UDP port such as"),
+    ('media_ports = "50000-50099"', "a port for each of viewers_max = 500 viewers"),
     ('media_addresses = ["239.1.1.1"]', "a list of IP addresses"),
     ('allowed_origins = ["player.example"]', "a list of origins"),
     ('allowed_origins = ["https://player.example/page"]', "a list of origins"),
@@ -202,3 +206,9 @@ def test_humbler_levels_get_their_share_of_the_bit_rate_unless_they_have_their_o
 
 def test_a_bit_rate_out_of_range_is_named():
     assert "[encoder] bitrate_small_kbps: expected a whole number from 30 to 100000, got 29" in only_problem("[encoder]\nbitrate_small_kbps = 29\n" + STREAM)
+
+
+@pytest.mark.parametrize("text, first, last", [("8443", 8443, 8443), ("50000-50499", 50_000, 50_499)])
+def test_media_ports_are_one_or_a_range(text, first, last):
+    ports = config.parse(f'[server]\nmedia_ports = "{text}"\n{STREAM}', PATH).server.media_ports
+    assert (ports.first, ports.last, ports.count, str(ports)) == (first, last, last - first + 1, text)
