@@ -115,8 +115,8 @@ def test_an_unknown_key_is_refused_with_what_was_meant(text, key, remedy):
     ('state_dir = ""', "a path"),
     ('media_addresses = "10.0.0.5"', "a list of IP addresses"),
     ('media_addresses = ["0.0.0.0"]', "a list of IP addresses"),
-    ('media_ports = "443"', "from 1024 on"),
-    ('media_ports = "50999-50000"', "a range such as"),
+    ('media_ports = "443"', "a UDP port such as"),
+    ('media_ports = "50999-50000"', "a UDP port such as"),
     ('media_ports = 8443', "a UDP port such as"),
     ('media_ports = "50000-50099"', "a port for each of viewers_max = 500 viewers"),
     ('media_addresses = ["239.1.1.1"]', "a list of IP addresses"),
@@ -212,3 +212,13 @@ def test_a_bit_rate_out_of_range_is_named():
 def test_media_ports_are_one_or_a_range(text, first, last):
     ports = config.parse(f'[server]\nmedia_ports = "{text}"\n{STREAM}', PATH).server.media_ports
     assert (ports.first, ports.last, ports.count, str(ports)) == (first, last, last - first + 1, text)
+
+
+@pytest.mark.parametrize("written, receive", [("", "auto"), ('receive = "socket"', "socket"), ('receive = "packet-ring"', "packet-ring")])
+def test_the_way_to_receive_is_chosen_for_each_stream(tmp_path, written, receive):
+    assert config.parse(f'[[stream]]\nname = "a"\ninterface = "lo"\nvideo = "a.sdp"\n{written}', tmp_path / "a.toml").streams[0].receive == receive
+
+
+def test_an_unknown_way_to_receive_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="auto, packet-ring, socket"):
+        config.parse('[[stream]]\nname = "a"\ninterface = "lo"\nvideo = "a.sdp"\nreceive = "dpdk"', tmp_path / "a.toml")
