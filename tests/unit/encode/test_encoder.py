@@ -100,14 +100,15 @@ def test_the_rate_is_kept_and_a_keyframe_stays_within_the_buffer(name):
 @pytest.mark.parametrize("name", SOFTWARE)
 def test_the_picture_may_change_as_soon_as_it_is_encoded(name):
     frames = tissue(PLANAR, 6)
-    expected = [bytes(unit) for unit in encode(Encoder(name, SETTINGS), frames)]
     encoder, shared = Encoder(name, SETTINGS), np.zeros(PLANAR.frame_bytes, np.uint8)
     units = []
     for number, frame in enumerate(frames):
         shared[:] = frame
         units.append(encoder.encode(shared.ctypes.data, number == 0))
         shared[:] = number
-    assert [bytes(unit) for unit in units] == expected
+    # Not compared octet by octet with another encoding: on a busy machine libvpx chooses another speed.
+    for frame, (picture,) in zip(frames, decode(name, units), strict=True):
+        assert psnr_db(luma_of(frame, PLANAR), picture.to_ndarray()[: PLANAR.height, : PLANAR.width]) > 30
 
 
 @pytest.mark.parametrize("name", SOFTWARE)
