@@ -145,7 +145,7 @@ class Session:
         self._path_selected.set()
         self._dtls.redirect()
         if self._viewer is not None:
-            self._shared.fanout.redirect_viewer(self._viewer, *self._ice.path)
+            self._shared.fanout.redirect_viewer(self._viewer, *self._ice.media_path)
 
     def path_lost(self) -> None:
         """The viewer's consent expired, or the session closes."""
@@ -218,7 +218,7 @@ class Session:
             await self._ice.connect()
 
     async def _serve(self) -> None:
-        keys, (descriptor, remote) = self._dtls.media_keys(), self._ice.path
+        keys, (descriptor, remote) = self._dtls.media_keys(), self._ice.media_path
         fanout, rendition = self._shared.fanout, self._place.present
         self._viewer = fanout.add_viewer(
             rendition.identifier, descriptor, remote, keys.profile, keys.key, keys.salt, self._choice.coding.payload_type,

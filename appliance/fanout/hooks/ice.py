@@ -129,6 +129,11 @@ class IceAgent(Connection):
         assert self._selected is not None
         return self._selected.protocol.fileno(), self._selected.remote_addr
 
+    @property
+    def media_path(self) -> tuple[int, tuple[str, int] | None]:
+        """The same for media; None in place of the address where the socket is connected to it."""
+        return self.path
+
     def transmit(self, data: bytes) -> None:
         """Sends a datagram on the selected pair; ConnectionError without one."""
         if self._selected is None or self._closing:

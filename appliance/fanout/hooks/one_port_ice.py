@@ -77,6 +77,11 @@ class OnePortAgent(IceAgent):
     async def offer_candidate(self, candidate: RemoteCandidate) -> None:
         """Passes over what the viewer says of its addresses: they show when it calls."""
 
+    @property
+    def media_path(self) -> tuple[int, tuple[str, int] | None]:
+        """The connected socket: the kernel then looks up no route for every send."""
+        return self.path[0], None
+
     def check_incoming(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
         """aioice calls this with a check whose credentials were right: from here on that address has a socket of its own."""
         host = protocol.local_candidate.host

@@ -75,7 +75,7 @@ def caller(host=LOOPBACK, port=0):
 
 
 async def until(happened):
-    for _ in range(500):
+    for _ in range(3000):
         if happened():
             return
         await asyncio.sleep(0.01)
@@ -92,7 +92,7 @@ def in_hall(tmp_path, scenario, **options):
     async def run():
         hall = Hall(tmp_path, **options)
         try:
-            await asyncio.wait_for(scenario(hall), 30)
+            await asyncio.wait_for(scenario(hall), 90)
         finally:
             hall.close()
 
