@@ -103,6 +103,19 @@ def test_a_query_of_the_dashboard_gives_data(prometheus, panel, target):
         wait_until(lambda: prometheus.numbers(expression, over_time=panel["type"] == "timeseries"), 30, f"data from {expression}")
 
 
+@pytest.mark.parametrize("audience", ["expert", "class"])
+def test_prometheus_keeps_what_viewers_see(prometheus, audience):
+    def total(name):
+        return sum(prometheus.numbers(f'appliance_viewer_{name}{{audience="{audience}"}}', over_time=False))
+
+    wait_until(lambda: total("reports_total") >= 3 and total("latency_seconds_count"), 60, "three reports, with latencies")
+    assert 0 < total("frozen_seconds_total") + total("visible_seconds_total") and total("frozen_seconds_total") <= total("visible_seconds_total")
+    assert 0 < total("metadata_joined_total") <= total("frames_total") and total("packets_received_total") > total("frames_total")
+    assert 0 < total("latency_seconds_sum") / total("latency_seconds_count") < 5
+    assert 0 < total("frames_per_second_sum") / total("frames_per_second_count") < 26
+    assert sum(prometheus.numbers("appliance_viewer_reports_malformed_total", over_time=False)) == 0
+
+
 def test_the_variables_offer_what_runs(prometheus):
     offered = {}
     for variable in DASHBOARD["templating"]["list"]:

@@ -10,6 +10,13 @@ from tests.system.theatre import wait_until
 
 PLAYING = "window.applianceViewer && applianceViewer.frames > 25"
 HEADING = "document.getElementById('curtain').hidden ? '' : document.getElementById('curtain-heading').textContent"
+# Keeps the page's end of the channel that it reports on, and what it sends.
+LISTENER = """(() => { const real = RTCPeerConnection.prototype.createDataChannel; window.sent = [];
+    RTCPeerConnection.prototype.createDataChannel = function (label, options) { const channel = real.call(this, label, options);
+        if (label === 'report') { window.reportChannel = channel; const send = channel.send.bind(channel);
+            channel.send = (text) => { window.sent.push(text); send(window.forged ? window.forged : text); }; } return channel; };
+    window.answer = (level) => { const number = JSON.parse(window.sent.at(-1)).number; const text = JSON.stringify({number, level, unix_ms: Date.now()});
+        reportChannel.onmessage({data: new TextEncoder().encode(text).buffer}); }; })()"""
 # Counts the page's own offers and errors from the first moment on.
 WITNESS = """(() => { window.offers = 0; window.problems = []; const real = window.fetch;
     window.fetch = (url, options) => { if (options && options.method === 'POST') window.offers += 1; return real(url, options); };
@@ -23,10 +30,10 @@ def visit(browser):
     """Opens an address in a tab that is witnessed and closed in the end."""
     pages = []
 
-    def open_page(url, width=1280, height=800, mobile=False):
+    def open_page(url, width=1280, height=800, mobile=False, script=""):
         page = browser.open("about:blank", width, height, mobile)
         pages.append(page)
-        page.call("Page.addScriptToEvaluateOnNewDocument", source=WITNESS)
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=WITNESS + ";" + script)
         page.call("Page.navigate", url=url)
         return page
 
@@ -168,3 +175,74 @@ def test_leaving_the_page_frees_its_place_at_once(theatre, visit):
     wait_until(lambda: theatre.metric("appliance_fanout_viewers") >= 1, 5, "the viewer in the metrics")
     page.call("Page.navigate", url="about:blank")
     wait_until(lambda: theatre.metric("appliance_fanout_viewers") == 0, 5, "the viewer to be gone long before its consent runs out")
+
+
+def seen(theatre, name, **labels):
+    return theatre.metric(f"appliance_viewer_{name}", **labels)
+
+
+def test_the_appliance_counts_what_a_page_says_it_sees(theatre, visit):
+    before = {name: seen(theatre, name, audience="expert") for name in ("reports_total", "frames_total", "visible_seconds_total", "latency_seconds_count", "metadata_joined_total")}
+    page = visit(theatre.link("expert"), script=LISTENER)
+    page.wait(PLAYING, 30)
+    wait_until(lambda: all(seen(theatre, name, audience="expert") > value for name, value in before.items()), 15, "every figure of the viewer's")
+    page.wait("applianceViewer.replies >= 1")
+    assert page.evaluate("applianceViewer.clockAheadMs") == 0, "page and appliance run on one machine"
+    assert page.evaluate("sent.every(text => text.length <= 1024 && !text.includes('127.0.0.1') && !text.includes('Mozilla'))")
+    assert seen(theatre, "reports_malformed_total") == 0
+
+
+def test_a_page_out_of_sight_is_not_counted_as_frozen(theatre, visit):
+    page = visit(theatre.link("expert"), script=LISTENER)
+    page.wait(f"{PLAYING} && sent.length >= 1", 30)
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true}); document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait(f"sent.length >= {page.evaluate('sent.length')} + 2", 20)
+    last = json.loads(page.evaluate("sent.at(-1)"))
+    assert last["visible_seconds"] == last["frozen_seconds"] == last["freezes"] == 0 and last["seconds"] > 1
+
+
+def test_a_report_that_lies_is_counted_and_costs_the_viewer_nothing(theatre, visit):
+    page = visit(theatre.link("student"), script=LISTENER + "; window.forged = '{\"version\":' + '['.repeat(900)")
+    page.wait(f"{PLAYING} && sent.length >= 2", 30)
+    wait_until(lambda: seen(theatre, "reports_malformed_total", reason="not_json", audience="class") >= 2, 10, "the malformed reports")
+    frames = page.evaluate("applianceViewer.frames")
+    page.wait(f"applianceViewer.frames > {frames} && applianceViewer.sessions === 1")
+
+
+def test_a_channel_with_another_name_is_closed(theatre, visit):
+    page = visit(theatre.link("expert"))
+    page.wait(PLAYING, 30)
+    closed = "new Promise(done => { const channel = applianceViewer.peer.createDataChannel('chat'); channel.onclose = () => done(true); })"
+    assert page.evaluate(closed, 10)
+
+
+def test_a_reduced_picture_is_named_calmly_and_so_is_its_return(theatre, visit):
+    # What the appliance refuses it does not answer, so that the test's answer is the only one; then the appliance's own is back.
+    page = visit(theatre.link("student"), 390, 844, True, LISTENER + "; window.forged = 'no report'")
+    page.wait(f"{PLAYING} && sent.length >= 1", 30)
+    note = "document.getElementById('reduced').hidden ? '' : document.getElementById('reduced').textContent"
+    page.evaluate("answer('small'); window.forged = ''")
+    assert "Reduced picture: your network carries" in page.wait(note, 5)
+    assert page.evaluate("document.getElementById('state-label').textContent") == "Live, reduced"
+    page.wait(f"({note}).startsWith('Full picture again')", 20)
+    assert page.evaluate("document.getElementById('state-label').textContent") == "Live"
+
+
+def test_whoever_waits_for_a_place_is_told_when_it_tries_again_and_it_does(theatre, visit):
+    full = """(() => { let full = true; const real = window.fetch; window.fetch = (url, options) => {
+        if (full && options && options.method === 'POST') { full = false; return Promise.resolve(new Response('', {status: 503, headers: {'Retry-After': '4'}})); }
+        return real(url, options); }; })()"""
+    page = visit(theatre.link("student"), 390, 844, True, full)
+    page.wait("document.getElementById('curtain-next').textContent.startsWith('This page tries again in')", 10)
+    assert "Waiting for a place" in page.evaluate(HEADING) and page.evaluate("offers") == 0
+    page.wait(PLAYING, 30)
+    assert page.evaluate("document.getElementById('curtain-next').hidden")
+
+
+def test_a_forged_token_makes_nobody_an_expert(theatre, visit):
+    head, claims, signature = theatre.link("expert").split("token=")[1].split(".")
+    page = visit(f"{theatre.url}/?stream=endoscope#token={head}.{claims}.{signature[::-1]}", 390, 844, True)
+    page.wait("window.applianceViewer && applianceViewer.state === 'refused'")
+    assert page.evaluate("document.getElementById('role').hidden")
+    title = "(element => element.scrollWidth <= element.clientWidth && element.clientWidth > 60)(document.getElementById('title'))"
+    assert page.evaluate(title), "the title has room"
