@@ -1,0 +1,57 @@
+"""Metadata to a class: what fifty grains a second to every viewer cost the fan-out workers, beside plain aiortc's data channels in the same run."""
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.system.theatre import Theatre, free_ports
+
+HERE = Path(__file__).parent
+GRAINS_A_SECOND = 50
+AIORTC_VIEWERS = 20
+MESSAGE_OCTETS = 700  # about what the synthetic source's grain takes
+SERVER_START_S = 3
+
+
+def metadata(table, folder, viewers=300, seconds=15):
+    """The workers' CPU with viewers that have the channel less that with as many that have none."""
+    row = f"metadata, {viewers} viewers"
+    place = folder / "theatre"
+    place.mkdir(parents=True)
+    runs = {}
+    for name, options in (("with", ()), ("without", ("--no-channel",))):
+        # An appliance for each: the viewers of the first run would still be there when the second begins.
+        (place / name).mkdir()
+        with Theatre(place / name, server=f"viewers_max = {viewers + 10}") as theatre:
+            pids = [pid for stage, pid in theatre.stages().items() if stage.startswith("fanout.")]
+            runs[name] = load(f"{theatre.url}/whep/{theatre.stream}", viewers, seconds, pids, "--token", theatre.token("expert"), *options)
+    more = runs["with"]["cores"] - runs["without"]["cores"]
+    sent = runs["with"]["viewers"] * GRAINS_A_SECOND
+    peer = aiortc(seconds)
+    peer_us = peer["cores"] / peer["messages_s"] * 1e6
+    ours_us = more / runs["with"]["messages_s"] * 1e6
+    table.add(row, "fan-out workers, more than without metadata", more, "cores", "<= 0.5", f"aiortc {peer_us * viewers * GRAINS_A_SECOND / 1e6:.1f}, scaled")
+    table.add(row, "CPU a message, acknowledgements included", ours_us, "us", "<= 33", f"aiortc {peer_us:.0f} us (x {peer_us / ours_us:.0f})")
+    table.add(row, "messages that arrived of those made", runs["with"]["messages_s"] / sent * 100, "%", "100")
+    table.add(row, "connected", f"{runs['with']['viewers']}/{viewers}", "", "", f"aiortc {peer['viewers']}/{AIORTC_VIEWERS}")
+
+
+def load(url, viewers, seconds, pids, *options):
+    """What metaload.py measured."""
+    command = [sys.executable, "-m", "tests.bench.metaload", url, str(viewers), str(seconds), ",".join(map(str, pids)), *options]
+    found = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=seconds + 300)
+    assert found.returncode == 0, found.stderr[-2000:]
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def aiortc(seconds, viewers=AIORTC_VIEWERS):
+    """The peer under the same load."""
+    [port] = free_ports(1)
+    server = subprocess.Popen([sys.executable, HERE / "peers" / "aiortc_metadata.py", str(port), str(MESSAGE_OCTETS)])
+    try:
+        time.sleep(SERVER_START_S)
+        return load(f"http://127.0.0.1:{port}/", viewers, seconds, [server.pid], "--no-video")
+    finally:
+        server.kill()
+        server.wait()
