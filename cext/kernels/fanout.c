@@ -357,9 +357,9 @@ static enum viewer_outcome visit(struct fanout *fanout, int number, struct viewe
 }
 
 /* One pass of a unit to every viewer of the rendition, or that moves there. */
-static void send_to_viewers(struct fanout *fanout, int number, struct rendition *rendition, struct pass pass)
+static void send_to_viewers(struct fanout *fanout, int number, struct rendition *rendition, struct pass pass, uint64_t now_ns)
 {
-    struct send_tally tally = {.now_ns = clock_ns(CLOCK_MONOTONIC)};
+    struct send_tally tally = {.now_ns = now_ns};
     uint32_t outcomes[VIEWER_OUTCOMES] = {0};
     uint64_t first_ns = 0;
     uint32_t used = atomic_load_explicit(&fanout->places_used, memory_order_acquire);
@@ -395,12 +395,15 @@ static void serve(struct fanout *fanout, int number, struct rendition *rendition
         if (now_ns < rendition->pass_due_ns && !rendition->pending)
             return;
     } else {
-        rendition->pending = rendition->pending && rendition_take_unit(rendition);
-        if (!rendition->pending)
+        int taken = rendition->pending && rendition_take_unit(rendition);
+        rendition->pending = 0;
+        if (!taken)
             return;
         rendition->first_place = fanout->first_place++;
     }
-    send_to_viewers(fanout, number, rendition, rendition_next_pass(rendition, now_ns));
+    send_to_viewers(fanout, number, rendition, rendition_next_pass(rendition, now_ns), now_ns);
+    /* One ring of the doorbell may have been for several units. */
+    rendition->pending |= !rendition_under_way(rendition);
 }
 
 /* How long nothing has to be done unless a doorbell rings: NULL for ever. */

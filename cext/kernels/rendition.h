@@ -54,7 +54,7 @@ struct rendition {
     uint64_t next_number;   /* of the next access unit; 0 = none seen yet */
     uint32_t units_waited;  /* since a keyframe was asked for */
     uint32_t interval_ticks;
-    int pending;            /* its doorbell rang and its ring may not be empty */
+    int pending;            /* its ring may not be empty; while a unit is under way: its doorbell rang */
     struct unit unit;       /* the newest; under way while `passed` is below its packets */
     uint32_t passed;        /* packets of it that were sent to all viewers */
     uint32_t first_place;   /* where its passes begin */

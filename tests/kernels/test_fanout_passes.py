@@ -42,6 +42,15 @@ def test_a_unit_of_one_pass_leaves_at_once(theatre):
     assert len(packets) == PASS_PACKETS and len({send_time(packet) for packet in packets}) == 1
 
 
+def test_passes_are_an_interval_apart_and_end_within_half_a_frame(theatre):
+    viewer = theatre.viewer(abs_send_time_id=1)
+    theatre.publish(LARGE, keyframe=True)
+    packets = viewer.packets()
+    times = [send_time(packets[first]) for first in range(0, len(packets), PASS_PACKETS)]
+    ticks_of_2_5_ms = int(0.0025 * 2**18)  # four of them in half a frame of 20 ms; a clock may show one less
+    assert all((after - before) % 2**24 >= ticks_of_2_5_ms - 1 for before, after in zip(times, times[1:]))
+
+
 def test_each_pass_carries_its_own_send_time_and_is_resent_with_it(theatre):
     viewer = theatre.viewer(abs_send_time_id=1)
     theatre.publish(LARGE, keyframe=True)
