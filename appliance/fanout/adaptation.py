@@ -78,7 +78,7 @@ class Adaptation:
         self._estimate, self._loss, self._delay = Estimate(), Loss(), Delay()
         self._far_too_low, self._too_low, self._lossy, self._relevant, self._late = (Lasting() for _ in range(5))
         self._suspicious = False
-        self._sent_bps = 0.0
+        self._sent_bps = self._rate_bps = 0.0
         self._totals: tuple[float, int, int] | None = None
         self._skips: deque[float] = deque(maxlen=SKIPS_MAX)
         self._best_latency_s, self._latency_at_s = float("inf"), now_s
@@ -105,7 +105,9 @@ class Adaptation:
         """Totals of what was sent, about once a second: payload octets, and times that the viewer had to wait because its socket was full."""
         if self._totals is not None and now_s > self._totals[0]:
             then_s, octets_then, skips_then = self._totals
-            self._sent_bps = (octets - octets_then) * 8 / (now_s - then_s)
+            rate_bps = (octets - octets_then) * 8 / (now_s - then_s)
+            # What piles up while the box stands still leaves at once afterwards: one such second is no rate to hold an estimate against.
+            self._sent_bps, self._rate_bps = min(rate_bps, self._rate_bps or rate_bps), rate_bps
             self._skips.extend([now_s] * min(SKIPS_MAX, skips - skips_then))
         self._totals = now_s, octets, skips
 
@@ -195,7 +197,7 @@ class Adaptation:
         sent_bps = self._sent_bps or self._needs_bps[self.level]  # within the first second nothing is measured yet
         capacity_bps = sent_bps * (1 - self._loss.fraction(now_s))
         estimate_bps = self._estimate.bps(now_s)
-        if reason == BANDWIDTH and estimate_bps is not None:
+        if estimate_bps is not None and estimate_bps < sent_bps:
             falls = ESTIMATE_STILL_FALLS if estimate_bps < ESTIMATE_FAR_TOO_LOW * sent_bps else 1.0
             capacity_bps = min(capacity_bps, estimate_bps * falls)
         # A quiet picture needs less than its level's rate, and does so on every level.

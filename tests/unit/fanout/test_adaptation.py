@@ -124,6 +124,18 @@ def test_a_viewer_whose_socket_is_full_again_and_again_goes_one_level_down():
     assert [move[1:] for move in line.moves] == [(HALF, "skips")]
 
 
+def test_a_box_that_stood_still_and_sends_all_at_once_is_no_bottleneck():
+    line = Line()
+    for _ in range(10):
+        line.live(20)
+        line.fill = 0.05
+        line.live(1)
+        line.fill = 2.5
+        line.live(1)
+        line.fill = 0.8
+    assert line.moves == []
+
+
 def test_skips_now_and_then_are_no_reason():
     line = Line()
     for _ in range(20):
