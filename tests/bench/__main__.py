@@ -11,16 +11,18 @@ from tests.bench.flows import flows
 from tests.bench.joins import joins
 from tests.bench.latency import crowd, latency
 from tests.bench.metadata import metadata
+from tests.bench.network import network
 from tests.bench.path import soak, stages
 from tests.bench.reception import reception
 from tests.bench.table import Table
 
-ROWS = {"reception": reception, "flows": flows, "latency": latency, "crowd": crowd, "stages": stages, "fanout": fanout, "metadata": metadata, "joins": joins, "soak": soak}
+ROWS = {"reception": reception, "flows": flows, "latency": latency, "crowd": crowd, "stages": stages, "fanout": fanout, "metadata": metadata,
+        "joins": joins, "network": network, "soak": soak}
 """Each takes a table and an empty folder, and adds its figures to the table."""
 ONLY_WHEN_NAMED = ("soak",)
 BRIEF = {"reception": dict(seconds=1), "flows": dict(seconds=1), "latency": dict(seconds=2), "crowd": dict(seconds=2, viewers=5),
          "stages": dict(seconds=2), "fanout": dict(seconds=1, viewers=5),
-         "metadata": dict(seconds=1, viewers=5), "joins": dict(watching=3, joining=3), "soak": dict(minutes=0.1)}
+         "metadata": dict(seconds=1, viewers=5), "joins": dict(watching=3, joining=3), "network": dict(seconds=1), "soak": dict(minutes=0.1)}
 
 
 def main():
