@@ -22,9 +22,10 @@ SETTLE_S, SETTLE_CLIMBED_S = 1.5, 0.5
 # A move that has not come true by now (its encoder is just starting anew) no longer keeps others from being decided.
 MOVE_LIMIT_S = 5.0
 
-# libwebrtc sets its estimate to 0.85 of what arrives whenever packets queue up. Once may be a busy machine, so it must be worse than that
-# and must not recover; far below what is sent, the queue is filling now. Measured: 2 Mbit/s for 4.7: 0.8 of the rate sent after 0.2 s, 0.57
-# after 0.5 s, 0.26 after a second (Chromium 156).
+# libwebrtc sets its estimate to this much of what arrives whenever packets queue up.
+ESTIMATE_OF_ARRIVING = 0.85
+# Once may be a busy machine, so it must be lower than that and must not recover; far below what is sent, the queue is filling now.
+# Measured: 2 Mbit/s for 4.7: 0.8 of the rate sent after 0.2 s, 0.57 after 0.5 s, 0.26 after a second (Chromium 156, 2026-11-22).
 ESTIMATE_LOW, ESTIMATE_LOW_S = 0.8, 3.0
 ESTIMATE_FAR_TOO_LOW, ESTIMATE_FAR_TOO_LOW_S = 0.65, 0.4
 # It still falls when it is far too low: what it will come to is about this much of it.
@@ -198,8 +199,8 @@ class Adaptation:
         capacity_bps = sent_bps * (1 - self._loss.fraction(now_s))
         estimate_bps = self._estimate.bps(now_s)
         if estimate_bps is not None and estimate_bps < sent_bps:
-            falls = ESTIMATE_STILL_FALLS if estimate_bps < ESTIMATE_FAR_TOO_LOW * sent_bps else 1.0
-            capacity_bps = min(capacity_bps, estimate_bps * falls)
+            falls = reason == BANDWIDTH and estimate_bps < ESTIMATE_FAR_TOO_LOW * sent_bps
+            capacity_bps = min(capacity_bps, estimate_bps * ESTIMATE_STILL_FALLS if falls else estimate_bps / ESTIMATE_OF_ARRIVING)
         # A quiet picture needs less than its level's rate, and does so on every level.
         share = min(1.0, max(0.5, sent_bps / self._needs_bps[self.level]))
         return next((level for level in below if self._needs_bps[level] * share * MARGIN <= capacity_bps), below[-1])
