@@ -233,7 +233,7 @@ def test_whoever_waits_for_a_place_is_told_when_it_tries_again_and_it_does(theat
         if (full && options && options.method === 'POST') { full = false; return Promise.resolve(new Response('', {status: 503, headers: {'Retry-After': '4'}})); }
         return real(url, options); }; })()"""
     page = visit(theatre.link("student"), 390, 844, True, full)
-    page.wait("document.getElementById('curtain-next').textContent.startsWith('This page tries again in')", 10)
+    page.wait("document.getElementById('curtain-next')?.textContent.startsWith('This page tries again in')", 10)
     assert "Waiting for a place" in page.evaluate(HEADING) and page.evaluate("offers") == 0
     page.wait(PLAYING, 30)
     assert page.evaluate("document.getElementById('curtain-next').hidden")
