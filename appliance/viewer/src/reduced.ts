@@ -6,8 +6,8 @@ const NOTE_MS = 9_000;
 
 const WORDS: Readonly<Record<Level, string>> = {
   full: "Full picture again.",
-  half: "Reduced picture: your network carries every second frame at the moment. The full picture returns by itself.",
-  small: "Reduced picture: your network carries a smaller one at the moment. The full picture returns by itself.",
+  half: "Reduced picture: your network carries every second frame for now.",
+  small: "Reduced picture: your network carries a smaller one for now.",
 };
 
 export class Reduction {
