@@ -8,10 +8,13 @@ import type { StallWatch } from "./stall.ts";
 export const ALIVE_MS = 1_500;
 /** Nothing tells whether the worker lives: longer than an encoder takes to restart. */
 export const UNKNOWN_MS = 800;
+/** Packets still arrive: the worker lives and the line carries something; it is about to send less, or a keyframe. */
+export const ARRIVING_MS = 4_000;
 
-export function patienceMs(pictures: StallWatch, records: StallWatch, connected: boolean, nowMs: number): number {
+export function patienceMs(pictures: StallWatch, records: StallWatch, connected: boolean, arriving: boolean, nowMs: number): number {
   const limitMs = pictures.limitMs();
   if (!connected) return limitMs;
+  if (arriving) return Math.max(limitMs, ARRIVING_MS);
   const withoutPictureMs = pictures.sinceLastMs(nowMs) ?? 0;
   const withoutRecordMs = records.sinceLastMs(nowMs);
   if (withoutRecordMs !== null && !records.stalled(nowMs)) return Math.max(limitMs, ALIVE_MS);

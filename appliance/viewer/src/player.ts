@@ -2,6 +2,7 @@
  * Keeps a picture on the screen: opens sessions, notices a stall, and swaps to a new session when its first frame is painted.
  * Invariant: the last picture stays until another is there; at most two sessions exist, the one shown and its candidate.
  */
+import { Arrivals } from "./arrivals.ts";
 import { patienceMs } from "./patience.ts";
 import { onPresented } from "./presented.ts";
 import { Backoff } from "./retry.ts";
@@ -35,6 +36,8 @@ const AWAY_RETRY_MS = 5_000;
 const PREFERENCE_MS = 80;
 /** A picture that lasted this long earns a fresh start of the back-off. */
 const STEADY_MS = 5_000;
+/** A picture that stands still for so long makes us look whether packets arrive. */
+const DOUBT_MS = 120;
 
 /** A session with the video element that shows it. */
 interface Take {
@@ -58,6 +61,7 @@ export class Player {
   private readonly backoff = new Backoff();
   private readonly pictures = new StallWatch();
   private readonly records = new StallWatch();
+  private readonly arrivals = new Arrivals();
 
   constructor(
     private readonly endpoint: Endpoint,
@@ -173,6 +177,7 @@ export class Player {
     this.current = take;
     this.candidate = null;
     this.sessions += 1;
+    this.arrivals.reset();
     for (const video of this.videos) video.classList.toggle("shown", video === take.video);
     if (before !== null) this.drop(before);
   }
@@ -219,6 +224,7 @@ export class Player {
     if (this.phase === "live" && now - this.liveSince > STEADY_MS) this.backoff.reset();
     if (this.nextAttemptAt !== null && now >= this.nextAttemptAt) void this.attempt();
     if (document.hidden) return;
+    if (this.current !== null && (this.pictures.sinceLastMs(now) ?? 0) > DOUBT_MS) this.arrivals.look(this.current.session.peer, now);
     if (this.candidate !== null) this.watchCandidate(this.candidate, now);
     else if (this.pictures.stalled(now)) this.watchStall(now);
   }
@@ -227,7 +233,8 @@ export class Player {
     if (this.phase === "live") this.enter("reconnecting");
     if (this.phase !== "reconnecting" || this.nextAttemptAt !== null) return;
     const connected = this.current?.session.connected === true;
-    if (this.pictures.sinceLastMs(now)! > patienceMs(this.pictures, this.records, connected, now)) this.retryIn(this.backoff.next());
+    const limitMs = patienceMs(this.pictures, this.records, connected, this.arrivals.arriving(now), now);
+    if (this.pictures.sinceLastMs(now)! > limitMs) this.retryIn(this.backoff.next());
   }
 
   private watchCandidate(candidate: Take, now: number): void {

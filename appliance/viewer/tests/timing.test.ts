@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Arrivals } from "../src/arrivals.ts";
 import { utcMsFromTaiMs } from "../src/clock.ts";
-import { ALIVE_MS, patienceMs, UNKNOWN_MS } from "../src/patience.ts";
+import { ALIVE_MS, ARRIVING_MS, patienceMs, UNKNOWN_MS } from "../src/patience.ts";
 import { percentile, Recent, Timed } from "../src/recent.ts";
 import { Backoff, FIRST_SPREAD_MS, retryAfterMs } from "../src/retry.ts";
 import { StallWatch } from "../src/stall.ts";
@@ -59,16 +60,34 @@ test("no retry, not even the first, comes together with another viewer's", () =>
   for (let attempt = 0; attempt < 8; attempt += 1) assert.ok(other.next() - one.next() >= 0.9 * FIRST_SPREAD_MS);
 });
 
-function patience(lastPictureMs: number | null, lastRecordMs: number | null, nowMs: number, connected = true): number {
+function patience(lastPictureMs: number | null, lastRecordMs: number | null, nowMs: number, connected = true, arriving = false): number {
   const [pictures, records] = [new StallWatch(), new StallWatch()];
   if (lastPictureMs !== null) frames(pictures, lastPictureMs - 2_000, 20, 101);
   if (lastRecordMs !== null) frames(records, lastRecordMs - 2_000, 20, 101);
-  return patienceMs(pictures, records, connected, nowMs);
+  return patienceMs(pictures, records, connected, arriving, nowMs);
 }
 
 test("while records go on, a standing picture is given time to come back by itself", () => {
   assert.equal(patience(10_000, 10_700, 10_720), ALIVE_MS);
   assert.ok(ALIVE_MS > 1_000);
+});
+
+test("while packets arrive no second session competes with the first, and a lost connection is left all the same", () => {
+  assert.equal(patience(10_000, 10_010, 10_500, true, true), ARRIVING_MS);
+  assert.ok(patience(10_000, 10_010, 10_500, false, true) < ARRIVING_MS);
+});
+
+test("packets arrive while their count grows, and no longer soon after", () => {
+  const arrivals = new Arrivals();
+  arrivals.counted(500, 1_000);
+  assert.equal(arrivals.arriving(1_000), false, "one count says nothing");
+  arrivals.counted(520, 1_200);
+  assert.equal(arrivals.arriving(1_500), true);
+  arrivals.counted(520, 1_700);
+  assert.equal(arrivals.arriving(2_000), false);
+  arrivals.reset();
+  arrivals.counted(900, 2_100);
+  assert.equal(arrivals.arriving(2_100), false, "another connection begins anew");
 });
 
 test("a worker that sends neither pictures nor records is left at once", () => {
