@@ -27,7 +27,6 @@ general: {{
   session_timeout = 0
   debug_level = 3
 }}
-nat: {{ ice_enforce_list = "127.0.0.1" }}
 plugins: {{ disable = "{other_plugins}" }}
 transports: {{ disable = "{other_transports}" }}
 """
