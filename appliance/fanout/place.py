@@ -15,7 +15,7 @@ from cext.fanout import Fanout, ViewerStats
 # Feedback comes many times a second when packets get lost. Looking at it this often is soon enough, and bounds what it costs.
 LOOK_INTERVAL_S = 0.2
 # Who misses more at once was cut off. A keyframe is smaller than that and comes at once, while resends beyond the fan-out's limit never
-# come. Measured: Chromium asks 10 times for each packet, then waits up to three seconds before it says that the picture is lost.
+# come: a browser asks for each of those again and again, and says only when it has given up that the picture is lost.
 RESENDS_AT_ONCE_MAX = 128
 # Until the keyframe is there, the viewer goes on asking for what it does not need any more.
 CUT_OFF_INTERVAL_S = 0.5

@@ -27,8 +27,8 @@ SESSION_NAME_CHARACTERS_MAX = 128
 # A certificate lives 30 days; sessions that begin later than this get a new one.
 CERTIFICATE_LIFE_LEFT = timedelta(days=15)
 STOP_LIMIT_S = 0.8
-# Measured: a handshake takes 10 to 15 ms of a core, so the last of these is connected within a second. Whoever comes on top of them
-# is served sooner by trying again than by standing in this queue, and those who watch keep the event loop.
+# A join takes about 12 ms of a core, gateway and workers together (the benchmark's row "joins"), so the last of these is connected within a
+# second. Whoever comes on top of them is served sooner by trying again than by standing in this queue, and those who watch keep the event loop.
 JOINS_UNDER_WAY_MAX = 64
 FULL, BUSY = "all places are taken; try again later", "many are joining just now; try again in a moment"
 COMPLAINTS_MAX = 100

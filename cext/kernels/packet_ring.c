@@ -15,8 +15,8 @@
 #endif
 
 /* Where stores become visible in their order, packets are read out of the block that the kernel still fills: it sets a packet's status after
- * its octets. Elsewhere only closed blocks are read, and a frame's end may wait for the block's timeout.
- * Measured: the last packet of a frame waits 0.3 ms so, 1.5 ms for the timeout, and 6 ms where that counts in jiffies of 4 ms (before 6.18). */
+ * its octets. Elsewhere only closed blocks are read: a frame's last packet waits until the next frame fills the block or the timeout closes
+ * it, and kernels before 6.18 round that timeout up to jiffies. */
 #if defined(__x86_64__) || defined(__i386__)
 #define READ_OPEN_BLOCKS true
 #else
