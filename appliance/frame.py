@@ -74,6 +74,19 @@ class Rendition:
         """This audience's renditions in this codec, from the best to the humblest: a viewer moves among them."""
         return tuple(replace(self, level=level) for level in LEVELS)
 
+    @property
+    def coding(self) -> "Rendition":
+        """The rendition whose encoder makes this one's access units: one picture is coded once, whoever looks at it.
+
+        Nothing is masked yet, so a class is shown the experts' pixels. A mask for the class makes each of its renditions a coding of its own.
+        """
+        return replace(self, audience=Audience.EXPERT)
+
+    @property
+    def serves(self) -> tuple["Rendition", ...]:
+        """The renditions that are made of this one's access units, experts' first; none if it is another one's coding that makes it."""
+        return tuple(rendition for rendition in RENDITIONS if rendition.coding == self)
+
     @classmethod
     def named(cls, name: str) -> "Rendition":
         """The rendition of that name; ValueError if there is none."""
@@ -84,6 +97,8 @@ class Rendition:
 
 
 RENDITIONS = tuple(Rendition(audience, codec, level) for codec in Codec for audience in Audience for level in Level)
+CODINGS = tuple(rendition for rendition in RENDITIONS if rendition.serves)
+"""The renditions that have an encoder."""
 
 
 class Flag(IntFlag):

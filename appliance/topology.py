@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from appliance.config import Config, EncoderConfig, StreamConfig
 from appliance.errors import ConfigurationError
-from appliance.frame import RENDITIONS, VBV_FRAMES, Audience, Level, PlanarFormat, Rendition, VideoFormat
+from appliance.frame import CODINGS, RENDITIONS, VBV_FRAMES, Audience, Level, PlanarFormat, Rendition, VideoFormat
 from appliance.protocol import sdp
 from appliance.runtime import metrics
 from appliance.runtime.counters import Series, series_of
@@ -23,9 +23,9 @@ SDP_BYTES_MAX = 64 * 1024
 
 # Two open frames, the newest, one leased by convert, and one to spare for a reader that is late.
 RAW_SLOTS = 6
-# One claimed, the newest, one leased by each of eight renditions that are coded where they lie, and one by a small one, which lets go
+# One claimed, the newest, one leased by each of four codings that are made where the frame lies, and one by a small one, which lets go
 # of it as soon as it is scaled.
-PLANAR_SLOTS = 11
+PLANAR_SLOTS = 7
 # 160 ms at 50 frames a second: a worker that is further behind than that shows its viewers the next keyframe instead.
 UNIT_SLOTS = 8
 # A keyframe of noise has at most 0.22 octets a pixel by libvpx, at its coarsest quantiser; libx264 keeps to twice its VBV. (Measured.)
@@ -39,7 +39,7 @@ RECORD_BYTES_MAX = 64 * 1024
 
 @dataclass(frozen=True)
 class RingSpec:
-    """A ring to be made: one writer, its readers in the order of their places. A stage that reads in several threads has a place for each."""
+    """A ring to be made: one writer, its readers in the order of their places. A stage that reads it for several purposes has a place for each."""
 
     name: str
     slots: int
@@ -108,17 +108,16 @@ def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
         for stream in config.streams:
             declared += [({"stream": stream.name}, metrics.FANOUT_STREAM)]
             declared += [({"stream": stream.name, "audience": audience.value}, metrics.FANOUT_AUDIENCE) for audience in Audience]
-            declared += [({"stream": stream.name, "audience": rendition.audience.value, "rendition": rendition.name}, metrics.FANOUT_RENDITION)
-                         for rendition in RENDITIONS]
+            declared += [({"stream": stream.name, "audience": rendition.audience.value, "rendition": rendition.name, "coding": rendition.coding.name},
+                          metrics.FANOUT_RENDITION) for rendition in RENDITIONS]
         one_port = config.server.media_ports is not None and config.server.media_ports.count == 1
         yield worker, "appliance.fanout", tuple(declared), ("control", "handover") if one_port else ("control",), ""
     yield "gateway", "appliance.gateway", (({}, metrics.GATEWAY),), ("https",), ""
     for stream in config.streams:
         scope = {"stream": stream.name}
-        for best in (rendition for rendition in RENDITIONS if rendition.level is Level.FULL):
+        for best in (coding for coding in CODINGS if coding.level is Level.FULL):
             declared = [(scope, metrics.ENCODE)]
-            declared += [(scope | {"audience": rendition.audience.value, "rendition": rendition.name}, metrics.ENCODE_RENDITION)
-                         for rendition in best.levels]
+            declared += [(scope | {"audience": coding.audience.value, "rendition": coding.name}, metrics.ENCODE_RENDITION) for coding in best.levels]
             yield f"encode.{stream.name}.{best.name}", "appliance.encode", tuple(declared), (), stream.name
         yield f"convert.{stream.name}", "appliance.convert", ((scope, metrics.CONVERT),), (), stream.name
         if stream.metadata:
@@ -133,9 +132,9 @@ def _supervisor_series(config: Config, workers: list[str]) -> Iterator[Series]:
         first += len(metrics.SUPERVISOR)
 
 
-def _encoder_of(stream: str, rendition: Rendition) -> str:
-    """Name of the stage that makes a rendition: one for all levels of an audience and a codec."""
-    return f"encode.{stream}.{rendition.levels[0].name}"
+def _encoder_of(stream: str, coding: Rendition) -> str:
+    """Name of the stage that makes a coding: one for all levels."""
+    return f"encode.{stream}.{coding.levels[0].name}"
 
 
 def _units(level: Level, encoder: EncoderConfig, video: VideoFormat) -> tuple[int, int]:
@@ -149,15 +148,15 @@ def _units(level: Level, encoder: EncoderConfig, video: VideoFormat) -> tuple[in
 def _rings(stream: StreamConfig, flows: Flows, workers: list[str], encoder: EncoderConfig) -> Iterator[RingSpec]:
     name, video = stream.name, flows.video.format
     planar = PlanarFormat(video.width, video.height)
-    encoders = tuple(_encoder_of(name, rendition) for rendition in RENDITIONS)
+    encoders = tuple(_encoder_of(name, coding) for coding in CODINGS)
     yield RingSpec(f"raw.{name}", RAW_SLOTS, video.frame_bytes, LATEST, video.to_bytes(), f"ingest.{name}", (f"convert.{name}",))
     yield RingSpec(f"planar.{name}", PLANAR_SLOTS, planar.frame_bytes, LATEST, planar.to_bytes(), f"convert.{name}", encoders)
     for worker in workers:
         number = worker.split(".")[1]
-        for rendition in RENDITIONS:
-            slots, slot_bytes = _units(rendition.level, encoder, video)
-            yield RingSpec(f"units.{name}.{rendition.name}.{number}", slots, slot_bytes, EVERY, rendition.codec.value.encode(),
-                           _encoder_of(name, rendition), (worker,))
+        for coding in CODINGS:
+            slots, slot_bytes = _units(coding.level, encoder, video)
+            yield RingSpec(f"units.{name}.{coding.name}.{number}", slots, slot_bytes, EVERY, coding.codec.value.encode(),
+                           _encoder_of(name, coding), (worker,) * len(coding.serves))
         if stream.metadata:
             for audience in Audience:
                 yield RingSpec(f"records.{name}.{audience.value}.{number}", RECORD_SLOTS, RECORD_BYTES_MAX, EVERY, b"record",

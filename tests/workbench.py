@@ -46,9 +46,9 @@ class Workbench:
         spec = next(spec for spec in self._topology.stages if spec.name == name)
         self.stage = Stage(self.resources.plan_of(spec, self.config, self._topology))
 
-    def _end_of(self, stage: str, ring: str):
+    def _end_of(self, stage: str, ring: str, index: int = -1):
         spec = next(spec for spec in self._topology.stages if spec.name == stage)
-        return next(end for end in self.resources.plan_of(spec, self.config, self._topology).rings if end.name == ring)
+        return next(end for end in self.resources.plan_of(spec, self.config, self._topology).rings if (end.name, end.index) == (ring, index))
 
     def _ring(self, name: str):
         return next(ring for ring in self._topology.rings if ring.name == name)
@@ -60,7 +60,7 @@ class Workbench:
 
     def reader_of(self, ring: str, place: int = 0) -> RingReader:
         """A reader's end of a ring that the stage writes."""
-        end = self._end_of(self._ring(ring).readers[place], ring)
+        end = self._end_of(self._ring(ring).readers[place], ring, place)
         return RingReader(end.fd, end.index, end.doorbells[0], end.format)
 
     def viewers(self, rendition: str, worker: int = 0) -> Cell:

@@ -1,4 +1,4 @@
-"""Stage encode.S.R: planar frames to access units of one rendition, coded once for every viewer."""
+"""Stage encode.S.R: planar frames to access units of the coding R on every level, made once for every viewer."""
 from appliance.encode.stage import run
 
 __all__ = ["run"]

@@ -1,9 +1,10 @@
-"""Which encoder makes a rendition: whoever really encodes a frame on this machine, hardware first. Used by the encode stage at its start.
+"""Which encoder makes a rendition: whoever really encodes a frame on this machine, hardware first. Used by the encode stage.
 
-Invariant: what is chosen has given a keyframe with its parameter sets, at once and on demand.
+Invariant: what is chosen has given a keyframe with its parameter sets, at once and on demand; software in any raster, once a process.
 """
 import ctypes
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import av
@@ -14,6 +15,7 @@ from appliance.frame import Codec
 
 SOFTWARE = {Codec.H264: "libx264", Codec.VP8: "libvpx"}
 ENCODERS = (*HARDWARE_ENCODERS, *SOFTWARE.values())
+PROOF = (True, False, True)  # a keyframe at once, none unasked, one on demand
 _GREY = 128
 _PROVING = threading.Lock()  # what FFmpeg's log lets through is the process's, and an encode stage has several threads
 _SLICE_IDR, _SPS, _PPS = 5, 7, 8  # Source: ITU-T H.264 table 7-1
@@ -21,7 +23,7 @@ _SLICE_IDR, _SPS, _PPS = 5, 7, 8  # Source: ITU-T H.264 table 7-1
 
 @dataclass(frozen=True)
 class Choice:
-    """The encoder chosen, open, and why the others were refused."""
+    """The encoder chosen, open, and why others were refused just now."""
 
     encoder: Encoder
     refusals: dict[str, str] = field(default_factory=dict)
@@ -31,23 +33,40 @@ class Choice:
         return self.encoder.name + (f" (refused: {refused})" if refused else "")
 
 
-def choose(codec: Codec, configured: str, settings: EncoderSettings) -> Choice:
-    """Tries `configured` ("auto" or an encoder's name, for H.264 only), then software. EncoderFault if not even that works."""
-    software = SOFTWARE[codec]
-    candidates: tuple[str, ...] = ()
-    if codec is Codec.H264 and configured != software:
-        candidates = HARDWARE_ENCODERS if configured == "auto" else (configured,)
-    refusals: dict[str, str] = {}
-    for name in candidates:
-        try:
-            return Choice(prove(name, settings), refusals)
-        except EncoderFault as fault:
-            refusals[name] = str(fault)
-    return Choice(prove(software, settings), refusals)
+class Encoders:
+    """The encoders of this machine and what they have shown so far: a viewer who moves down waits neither for an encoder that was refused
+    before nor for another proof of software. A stage that starts anew asks all of them again.
+    """
+
+    def __init__(self, configured: str) -> None:
+        """`configured`: "auto" or an encoder's name, for H.264 only."""
+        self.configured = configured
+        self._refused: set[str] = set()
+        self._proven: set[str] = set()
+
+    def choose(self, codec: Codec, settings: EncoderSettings) -> Choice:
+        """Tries what is configured, then software. EncoderFault if not even that works."""
+        software = SOFTWARE[codec]
+        candidates: tuple[str, ...] = ()
+        if codec is Codec.H264 and self.configured != software:
+            candidates = HARDWARE_ENCODERS if self.configured == "auto" else (self.configured,)
+        refusals: dict[str, str] = {}
+        for name in candidates:
+            if name in self._refused:
+                continue
+            try:
+                return Choice(prove(name, settings), refusals)
+            except EncoderFault as fault:
+                refusals[name] = str(fault)
+                self._refused.add(name)
+        # Hardware proves itself for every raster; what software does on demand does not depend on it.
+        encoder = prove(software, settings, () if software in self._proven else PROOF)
+        self._proven.add(software)
+        return Choice(encoder, refusals)
 
 
-def prove(name: str, settings: EncoderSettings) -> Encoder:
-    """Opens the encoder and encodes a keyframe, another frame, and a keyframe again. EncoderFault says what it did not do."""
+def prove(name: str, settings: EncoderSettings, keyframes: Iterable[bool] = PROOF) -> Encoder:
+    """Opens the encoder and encodes a frame for each of `keyframes`, which says whether it must be one. EncoderFault says what it did not do."""
     if name not in av.codecs_available:
         raise EncoderFault("not in this build of FFmpeg")
     octets = (ctypes.c_uint8 * settings.planar.frame_bytes)()
@@ -58,7 +77,7 @@ def prove(name: str, settings: EncoderSettings) -> Encoder:
         try:
             with av.logging.Capture() as complaints:
                 encoder = Encoder(name, settings)
-                for keyframe in (True, False, True):
+                for keyframe in keyframes:
                     _check(name, encoder.encode(ctypes.addressof(octets), keyframe), keyframe)
         except EncoderFault as fault:
             raise EncoderFault(one_line(complaints[0][2]) if complaints else str(fault)) from fault

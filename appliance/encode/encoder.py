@@ -68,7 +68,7 @@ class Encoder:
 
     def __init__(self, name: str, settings: EncoderSettings) -> None:
         self.name, self._settings = name, settings
-        self._frames = 0
+        self.frames = 0  # taken so far
         try:
             self._context = _open(name, settings)
         except (av.error.FFmpegError, ValueError) as error:
@@ -80,8 +80,8 @@ class Encoder:
         EncoderFault if the codec fails or does not give exactly one unit for the frame.
         """
         frame = av.VideoFrame.from_dlpack(_planes(address, self._settings), format="yuv420p")
-        frame.pts = self._frames
-        self._frames += 1
+        frame.pts = self.frames
+        self.frames += 1
         if keyframe:
             frame.pict_type = _INTRA
         try:

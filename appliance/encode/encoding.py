@@ -1,6 +1,6 @@
-"""One rendition of a stream: leases the newest planar frame, encodes it, writes the access unit into every fan-out worker's ring.
+"""One coding of a stream: leases the newest planar frame, encodes it, writes the access unit into every fan-out worker's ring.
 
-Made by encode.stage, run in a thread of its own. Invariant: while nobody watches the rendition, nothing is leased and nothing encoded.
+Made by encode.stage, run in a thread of its own. Invariant: while nobody watches what it serves, nothing is leased and nothing encoded.
 """
 import logging
 import os
@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from appliance import clock
-from appliance.encode.choice import ENCODERS, choose
+from appliance.encode.choice import ENCODERS, Encoders
 from appliance.encode.encoder import Encoder, EncoderFault, EncoderSettings
 from appliance.encode.keyframes import KeyframeSchedule
 from appliance.encode.signalling import colour_of
@@ -57,14 +57,14 @@ class _Scaled:
 
 
 class Encoding:
-    """A rendition's state: one reader, one encoder, a writer for each fan-out worker."""
+    """A coding's state: one reader, one encoder, a writer for each fan-out worker. `rendition` is the one that gives it its name."""
 
-    def __init__(self, stage: Stage, rendition: Rendition, reader: RingReader) -> None:
+    def __init__(self, stage: Stage, rendition: Rendition, reader: RingReader, encoders: Encoders) -> None:
         stream = stage.name.split(".")[1]
         video = stage.flows[stream].video.format
         self.rendition, self.reader = rendition, reader
         self.settings = settings_of(stage, rendition)
-        self._configured, self._log = stage.config.encoder.h264, stage.log
+        self._encoders, self._log = encoders, stage.log
         self._writers = [writer for name, writer in stage.writers.items() if name.rpartition(".")[0] == f"units.{stream}.{rendition.name}"]
         self._unit_bytes_max = min(writer.slot_bytes for writer in self._writers)
         self._demand = Demand(stage.counters, stream, rendition.name)
@@ -123,9 +123,9 @@ class Encoding:
 
     def _choose(self) -> Encoder:
         settings = self.settings
-        choice = choose(self.rendition.codec, self._configured, settings)
+        choice = self._encoders.choose(self.rendition.codec, settings)
         # Where a person named an encoder, another one is worth a warning; in automatic choice it is the usual case.
-        level = logging.WARNING if self._configured in choice.refusals else logging.INFO
+        level = logging.WARNING if self._encoders.configured in choice.refusals else logging.INFO
         self._log.log(level, "encoding %s: %dx%d at %g frames/s, %d kbit/s by %s", self.rendition.name, settings.planar.width,
                       settings.coded_height, float(settings.rate), settings.bitrate_bps // 1000, choice)
         self._counted.chosen(choice.encoder.name)

@@ -1,11 +1,12 @@
-"""The encode stage: one process for an audience and a codec, one thread for each of its renditions.
+"""The encode stage: one process for a codec and for the audiences that are shown the same pixels, one thread for each level.
 
 Started by the supervisor. Invariant: it shows life only while every thread waits or gets on; an error in one thread ends them all.
-The threads share nothing but the process: each has its own place at the planar ring, its own units rings and its own counters.
+The threads share only what is known of the encoders: each has its own place at the planar ring, its own units rings and its own counters.
 """
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from appliance import clock
+from appliance.encode.choice import Encoders
 from appliance.encode.encoding import Encoding
 from appliance.frame import Rendition
 from appliance.runtime.stage import HEARTBEAT_INTERVAL_S, Stage
@@ -28,9 +29,10 @@ def run(stage: Stage) -> None:
 
 
 def encodings_of(stage: Stage) -> list[Encoding]:
-    """One for each rendition that the stage makes, from the best to the humblest."""
+    """One for each coding that the stage makes, from the best to the humblest."""
     _, stream, name = stage.name.split(".", 2)
-    return [Encoding(stage, rendition, reader) for rendition, reader in zip(Rendition.named(name).levels, stage.places[f"planar.{stream}"])]
+    encoders = Encoders(stage.config.encoder.h264)
+    return [Encoding(stage, coding, reader, encoders) for coding, reader in zip(Rendition.named(name).levels, stage.places[f"planar.{stream}"])]
 
 
 def _watch(stage: Stage, encodings: list[Encoding], running: list[Future]) -> None:

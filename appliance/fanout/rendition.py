@@ -44,8 +44,8 @@ class Rendition:
     def __init__(self, fanout: Fanout, reader: RingReader, stream: str, name: str, codec: bytes, counters: Counters,
                  ssrc: int = 0) -> None:
         """`ssrc`: the one that all levels share, so that viewers can move between them; 0 for one of its own."""
-        coding = frame.Rendition.named(name)
-        self.stream, self.name, self.audience, self.level = stream, name, coding.audience, coding.level
+        named = frame.Rendition.named(name)
+        self.stream, self.name, self.audience, self.level = stream, name, named.audience, named.level
         self.ssrc = ssrc or new_ssrc()
         self.identifier = fanout.add_rendition(reader, codec, self.ssrc)
         self._fanout = fanout

@@ -8,6 +8,7 @@ import secrets
 import time
 from datetime import UTC, datetime, timedelta
 
+from appliance import frame
 from appliance.fanout import answer, hooks
 from appliance.fanout.offer import OfferRefused, parse_fragment, parse_offer
 from appliance.fanout.one_port import OnePort, PortCounts
@@ -16,7 +17,6 @@ from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import Rendition, new_ssrc
 from appliance.fanout.session import UNAVAILABLE, Session, Surroundings
 from appliance.frame import LEVELS, RENDITIONS, Audience, Codec, Level
-from appliance.frame import Rendition as Coding
 from appliance.protocol.h264 import Profile, level_idc
 from appliance.runtime.metrics import FANOUT_MALFORMED, FANOUT_PORT_LOST, LATENCY, SKEW_BUCKETS_S
 from appliance.runtime.stage import Stage
@@ -73,7 +73,7 @@ class Worker:
         offer = parse_offer(sdp)
         available = {rendition for known, rendition in self.renditions if known == stream}
         choice = answer.choose(offer, audience, Profile(self._stage.config.encoder.h264_profile), available)
-        levels = {coding.level: self.renditions[stream, coding.name] for coding in Coding.named(choice.rendition).levels if coding.name in available}
+        levels = {one.level: self.renditions[stream, one.name] for one in frame.Rendition.named(choice.rendition).levels if one.name in available}
         session = Session(self._shared, offer, choice, levels, self.feeds.get((stream, audience)))
         self._opening.add(name)
         try:
@@ -174,13 +174,13 @@ def _ports(stage: Stage) -> OwnPorts | OnePort:
 
 
 def _renditions(stage: Stage, fanout: Fanout) -> dict[tuple[str, str], Rendition]:
-    """Every rendition whose units the worker reads, by stream and name. The levels of one share an SSRC."""
+    """Every rendition whose units the worker reads, by stream and name, each from its own place at its coding's ring. The levels of one share an SSRC."""
     found = {}
     for stream in stage.config.streams:
         ssrcs: dict[tuple[Audience, Codec], int] = {}
-        for coding in RENDITIONS:
-            reader = stage.readers.get(f"units.{stream.name}.{coding.name}.{_number(stage)}")
-            if reader is not None:
-                ssrc = ssrcs.setdefault((coding.audience, coding.codec), new_ssrc())
-                found[stream.name, coding.name] = Rendition(fanout, reader, stream.name, coding.name, coding.codec.value.encode(), stage.counters, ssrc)
+        for one in RENDITIONS:
+            places = stage.places[f"units.{stream.name}.{one.coding.name}.{_number(stage)}"]
+            reader = places[one.coding.serves.index(one)]
+            ssrc = ssrcs.setdefault((one.audience, one.codec), new_ssrc())
+            found[stream.name, one.name] = Rendition(fanout, reader, stream.name, one.name, one.codec.value.encode(), stage.counters, ssrc)
     return found

@@ -9,10 +9,10 @@ REST_S = 0.04
 
 
 class Demand:
-    """Demand of all fan-out workers for one rendition of a stream, or for all its renditions when none is named."""
+    """Demand of all fan-out workers for what one coding of a stream serves, or for all its renditions when no coding is named."""
 
-    def __init__(self, counters: Counters, stream: str, rendition: str | None = None) -> None:
-        labels = {"stream": stream} | ({"rendition": rendition} if rendition else {})
+    def __init__(self, counters: Counters, stream: str, coding: str | None = None) -> None:
+        labels = {"stream": stream} | ({"coding": coding} if coding else {})
         self._watchers = counters.segment.find_all("appliance_fanout_viewers", **labels)
         self._keyframes = counters.segment.find_all("appliance_fanout_keyframe_requests_total", **labels)
 

@@ -1,6 +1,6 @@
 """Every metric of the appliance, one table: what a stage counts, the exporter shows and the dashboards ask for.
 
-Only declarations. Labels `stream`, `audience`, `rendition`, `codec` and `stage` are filled in from the stage's place in the topology.
+Only declarations. Labels `stream`, `audience`, `rendition`, `coding` and `stage` are filled in from the stage's place in the topology.
 """
 from dataclasses import dataclass, replace
 
@@ -123,6 +123,7 @@ METADATA = EVERY_STAGE + (
 )
 
 _RENDITION = ("stage", "stream", "audience", "rendition")
+_DEMAND = (*_RENDITION, "coding")  # the rendition whose encoder makes it: several may be made of one's access units
 NETWORK_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 SKEW_BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.05)
 JOIN_BUCKETS_S = (0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
@@ -130,8 +131,8 @@ FANOUT_PORT_LOST = ("handover", "overflow", "send")
 FANOUT_MALFORMED = ("stun", "stranger", "dtls", "srtcp", "rtcp", "sctp")
 
 FANOUT_RENDITION = (
-    Metric("appliance_fanout_viewers", GAUGE, "Viewers connected or connecting", scope=_RENDITION),
-    Metric("appliance_fanout_keyframe_requests_total", COUNTER, "Keyframes asked of the encoder", scope=_RENDITION),
+    Metric("appliance_fanout_viewers", GAUGE, "Viewers connected or connecting", scope=_DEMAND),
+    Metric("appliance_fanout_keyframe_requests_total", COUNTER, "Keyframes asked of the encoder", scope=_DEMAND),
     Metric("appliance_fanout_units_total", COUNTER, "Access units taken from the encoder", scope=_RENDITION),
     Metric("appliance_fanout_units_lost_total", COUNTER, "Access units that never came or could not be packetised", scope=_RENDITION),
     Metric("appliance_fanout_packets_total", COUNTER, "RTP packets sent", scope=_RENDITION),

@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from appliance import clock, config, topology
-from appliance.frame import KEYFRAME, STATIC, Codec, VideoFormat
+from appliance.frame import KEYFRAME, STATIC, Codec, Rendition, VideoFormat
 from appliance.protocol import sdp
 from appliance.resources import Resources
 from appliance.runtime.ring import RingWriter
@@ -132,8 +132,9 @@ class Encoder:
 
     def __init__(self, worker: FanoutProcess, rendition: str = "expert", units: tuple[bytes, ...] | None = None) -> None:
         self._units = units or clip(Codec.VP8 if rendition.endswith("vp8") else Codec.H264)
-        self._writer = worker.writer(f"units.{STREAM}.{rendition}.0", f"encode.{STREAM}.{rendition}")
-        self._requests = lambda: worker.value("appliance_fanout_keyframe_requests_total", rendition=rendition)
+        coding = Rendition.named(rendition).coding
+        self._writer = worker.writer(f"units.{STREAM}.{coding.name}.0", f"encode.{STREAM}.{coding.name}")
+        self._requests = lambda: sum(worker.value("appliance_fanout_keyframe_requests_total", rendition=served.name) for served in coding.serves)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.published = 0

@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 
 from appliance import clock
+from appliance.frame import CODINGS
 from appliance.source import case
 from tests.system.theatre import wait_until
 
@@ -132,11 +133,33 @@ def test_four_viewers_at_once(theatre, browser, expert):
 
 
 def test_encoders_run_only_while_somebody_watches(theatre, expert):
-    names = {"expert": True, "expert.vp8": False, "class": False, "class.vp8": False}
-    before = {name: theatre.metric("appliance_encode_frames_total", rendition=name) for name in names}
+    names = {"expert": True, "expert.half": False, "expert.vp8": False}
+    before = encoded(theatre, names)
     time.sleep(1)
-    after = {name: theatre.metric("appliance_encode_frames_total", rendition=name) for name in names}
+    after = encoded(theatre, names)
     assert {name: after[name] > before[name] for name in names} == names
+
+
+def encoded(theatre, names):
+    """Frames that each of these encoders has made."""
+    return {name: theatre.metric("appliance_encode_frames_total", rendition=name) for name in names}
+
+
+def test_a_student_beside_an_expert_costs_no_encoder(theatre, browser, expert):
+    assert sorted(name for name in theatre.stages() if name.startswith("encode.")) == ["encode.endoscope.expert", "encode.endoscope.expert.vp8"]
+    student = browser.open(theatre.link("student"))
+    student.wait("window.applianceViewer && applianceViewer.frames > 25", 30)
+    pages = {"expert": expert, "student": student}
+    names = [coding.name for coding in CODINGS]
+    before, shown_before = encoded(theatre, names), {role: page.evaluate("applianceViewer.frames") for role, page in pages.items()}
+    converted_before = theatre.metric("appliance_convert_frames_total")
+    time.sleep(3)
+    shown = {role: page.evaluate("applianceViewer.frames") - shown_before[role] for role, page in pages.items()}
+    after = encoded(theatre, names)
+    converted = theatre.metric("appliance_convert_frames_total") - converted_before
+    student.close()
+    assert min(shown.values()) > 30, shown
+    assert sum(after.values()) - sum(before.values()) <= converted + 1, "each frame is coded once; the scrapes may lie a frame apart"
 
 
 def test_phone_and_desktop_pages_have_no_horizontal_scrolling(theatre, browser, tmp_path):

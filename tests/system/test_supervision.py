@@ -89,7 +89,7 @@ def test_systemd_is_told_that_it_is_ready_and_alive(idle, tmp_path):
 def test_every_stage_is_named_in_ps(idle):
     idle.start()
     listing = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    for name in ("ingest.endoscope", "convert.endoscope", "encode.endoscope.expert", "encode.endoscope.class", "metadata.endoscope",
+    for name in ("ingest.endoscope", "convert.endoscope", "encode.endoscope.expert", "encode.endoscope.expert.vp8", "metadata.endoscope",
                  "fanout.0", "gateway", "exporter"):
         assert any(line.endswith(f"stage {name}") for line in listing.splitlines()), name
 

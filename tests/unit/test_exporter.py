@@ -27,7 +27,7 @@ def segment(tmp_path):
     series = []
     for stage, declared, scope in groups:
         first = series[-1].first + series[-1].cells if series else 0
-        series += series_of(stage, declared, {"stage": stage, "stream": "scope", "audience": "expert", "rendition": "expert"} | scope, first)
+        series += series_of(stage, declared, {"stage": stage, "stream": "scope", "audience": "expert", "rendition": "expert", "coding": "expert"} | scope, first)
     segment = Segment.create(series)
     yield segment
     os.close(segment.fd)

@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import pytest
 
-from appliance.frame import LEVELS, RENDITIONS, Audience, Codec, Level, PlanarFormat, Rendition, VideoFormat
+from appliance.frame import CODINGS, LEVELS, RENDITIONS, Audience, Codec, Level, PlanarFormat, Rendition, VideoFormat
 
 
 @pytest.mark.parametrize("depth, row, frame", [(10, 3200, 2_304_000), (8, 2560, 1_843_200)])
@@ -40,6 +40,24 @@ def test_renditions_have_names_of_their_own_and_are_found_by_them():
     assert names == ["expert", "expert.half", "expert.small", "class", "class.half", "class.small",
                      "expert.vp8", "expert.vp8.half", "expert.vp8.small", "class.vp8", "class.vp8.half", "class.vp8.small"]
     assert [Rendition.named(name) for name in names] == list(RENDITIONS)
+
+
+def test_every_rendition_has_the_coding_whose_pixels_it_may_show():
+    """Whoever masks the class's picture changes this table: a class rendition that is masked is made of no expert's access units."""
+    assert {rendition.name: rendition.coding.name for rendition in RENDITIONS} == {
+        "expert": "expert", "expert.half": "expert.half", "expert.small": "expert.small",
+        "class": "expert", "class.half": "expert.half", "class.small": "expert.small",
+        "expert.vp8": "expert.vp8", "expert.vp8.half": "expert.vp8.half", "expert.vp8.small": "expert.vp8.small",
+        "class.vp8": "expert.vp8", "class.vp8.half": "expert.vp8.half", "class.vp8.small": "expert.vp8.small"}
+
+
+def test_a_coding_serves_what_is_made_of_it_and_every_level_of_one_is_a_coding():
+    assert [coding.name for coding in CODINGS] == ["expert", "expert.half", "expert.small", "expert.vp8", "expert.vp8.half", "expert.vp8.small"]
+    assert sorted(rendition.name for coding in CODINGS for rendition in coding.serves) == sorted(rendition.name for rendition in RENDITIONS)
+    for coding in CODINGS:
+        assert coding.coding == coding == coding.serves[0] and set(coding.levels) <= set(CODINGS)
+        assert all((rendition.codec, rendition.level) == (coding.codec, coding.level) for rendition in coding.serves)
+    assert Rendition.named("class").serves == ()
 
 
 @pytest.mark.parametrize("name", ["", "half", "expert.h264", "expert.full", "expert.half.vp8", "class.vp8.", "Expert"])

@@ -4,7 +4,7 @@ from fractions import Fraction
 import pytest
 
 from appliance import config, topology
-from appliance.frame import RENDITIONS, PlanarFormat, VideoFormat
+from appliance.frame import CODINGS, RENDITIONS, PlanarFormat, Rendition, VideoFormat
 from appliance.protocol import sdp
 
 READERS_MAX = 16  # RING_READERS_MAX in cext/kernels/ring.h
@@ -32,28 +32,40 @@ def ring(laid_out, name):
     return next(ring for ring in laid_out.rings if ring.name == name)
 
 
-def test_four_stages_encode_a_stream_and_each_makes_three_renditions(lay_out):
+def test_two_stages_encode_a_stream_and_each_makes_three_codings(lay_out):
     laid_out = lay_out()
     stages = [stage.name for stage in laid_out.stages if stage.module == "appliance.encode"]
-    assert stages == ["encode.scope.expert", "encode.scope.class", "encode.scope.expert.vp8", "encode.scope.class.vp8"]
+    assert stages == ["encode.scope.expert", "encode.scope.expert.vp8"]
     made = {stage: [spec.name.removeprefix("units.scope.") for spec in laid_out.rings if spec.writer == stage] for stage in stages}
     assert made["encode.scope.expert"] == ["expert.0", "expert.half.0", "expert.small.0", "expert.1", "expert.half.1", "expert.small.1"]
-    assert sum(len(rings) for rings in made.values()) == 2 * len(RENDITIONS)
+    assert sum(len(rings) for rings in made.values()) == 2 * len(CODINGS)
 
 
-def test_each_rendition_has_its_own_place_at_the_planar_ring(lay_out):
+def test_a_worker_has_a_place_at_a_units_ring_for_every_rendition_that_is_made_of_it(lay_out):
+    laid_out = lay_out()
+    assert ring(laid_out, "units.scope.expert.small.1").readers == ("fanout.1", "fanout.1")
+    places = [reader for spec in laid_out.rings if spec.name.startswith("units.") for reader in spec.readers]
+    assert {worker: places.count(worker) for worker in set(places)} == {"fanout.0": len(RENDITIONS), "fanout.1": len(RENDITIONS)}
+
+
+def test_every_demand_of_a_worker_names_the_coding_that_answers_it(lay_out):
+    asked = [dict(series.labels) for series in lay_out().series if series.metric.name in ("appliance_fanout_viewers", "appliance_fanout_keyframe_requests_total")]
+    assert len(asked) == 2 * 2 * len(RENDITIONS)
+    assert all(labels["coding"] == Rendition.named(labels["rendition"]).coding.name for labels in asked)
+
+
+def test_each_coding_has_its_own_place_at_the_planar_ring(lay_out):
     readers = ring(lay_out(), "planar.scope").readers
-    assert len(readers) == len(RENDITIONS) <= READERS_MAX
-    assert readers[:6] == 3 * ("encode.scope.expert",) + 3 * ("encode.scope.class",)
+    assert readers == 3 * ("encode.scope.expert",) + 3 * ("encode.scope.expert.vp8",) and len(readers) <= READERS_MAX
 
 
-def test_every_rendition_of_a_stage_counts_in_cells_of_its_own(lay_out):
+def test_every_coding_of_a_stage_counts_in_cells_of_its_own(lay_out):
     laid_out = lay_out()
     first = [series.first for series in laid_out.series]
     assert len(set(first)) == len(first)
-    spec = next(stage for stage in laid_out.stages if stage.name == "encode.scope.class.vp8")
+    spec = next(stage for stage in laid_out.stages if stage.name == "encode.scope.expert.vp8")
     counted = [dict(series.labels)["rendition"] for series in spec.series if series.metric.name == "appliance_encode_frames_total"]
-    assert counted == ["class.vp8", "class.vp8.half", "class.vp8.small"]
+    assert counted == ["expert.vp8", "expert.vp8.half", "expert.vp8.small"]
     assert [series.metric.name for series in spec.series].count("appliance_stage_heartbeat_monotonic_seconds") == 1
 
 
@@ -73,11 +85,11 @@ def test_a_units_ring_holds_the_same_time_on_every_level_and_a_keyframe_of_noise
 
 def test_a_high_bit_rate_gets_larger_slots_up_to_what_the_fan_out_packetises(lay_out):
     laid_out = lay_out(encoder="bitrate_kbps = 40000\nbitrate_half_kbps = 100000\nbitrate_small_kbps = 30")
-    sizes = [ring(laid_out, f"units.scope.{name}.0").slot_bytes for name in ("class", "class.half", "class.small")]
+    sizes = [ring(laid_out, f"units.scope.{name}.0").slot_bytes for name in ("expert", "expert.half", "expert.small")]
     assert sizes == [600_000, topology.UNIT_BYTES_MAX, topology.UNIT_BYTES_MIN]
 
 
 def test_planar_slots_hold_the_frame_in_work_of_every_reader_that_codes_it_in_place(lay_out):
     planar = ring(lay_out(), "planar.scope")
-    in_place = sum(rendition.level.raster_of(1280, 720) == (1280, 720) for rendition in RENDITIONS)
+    in_place = sum(rendition.level.raster_of(1280, 720) == (1280, 720) for rendition in CODINGS)
     assert planar.slots >= in_place + 3 and planar.slot_bytes == PlanarFormat(1280, 720).frame_bytes

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from appliance.encode.choice import choose, prove
+from appliance.encode.choice import Encoders, prove
 from appliance.encode.encoder import Encoder, EncoderFault, EncoderSettings
 from appliance.encode.signalling import Colour
 from appliance.frame import Codec, PlanarFormat
@@ -132,7 +132,7 @@ def test_what_cannot_be_opened_is_a_fault_with_a_reason():
 
 
 def test_automatic_choice_takes_what_really_encodes_and_says_why_not_the_others():
-    choice = choose(Codec.H264, "auto", SETTINGS)
+    choice = Encoders("auto").choose(Codec.H264, SETTINGS)
     assert choice.encoder.name not in choice.refusals
     assert all(choice.refusals.values())
     assert choice.encoder.name in str(choice)
@@ -143,10 +143,26 @@ def test_automatic_choice_takes_what_really_encodes_and_says_why_not_the_others(
 
 
 def test_software_is_taken_without_trying_hardware_when_it_is_named():
-    assert choose(Codec.H264, "libx264", SETTINGS).refusals == {}
-    assert choose(Codec.VP8, "auto", SETTINGS).encoder.name == "libvpx"
+    assert Encoders("libx264").choose(Codec.H264, SETTINGS).refusals == {}
+    assert Encoders("auto").choose(Codec.VP8, SETTINGS).encoder.name == "libvpx"
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_what_was_refused_or_proven_is_not_tried_again(codec):
+    encoders, smaller = Encoders("auto"), replace(SETTINGS, planar=PlanarFormat(160, 90), rate=Fraction(25))
+    first, second = (encoders.choose(codec, settings) for settings in (SETTINGS, smaller))
+    assert second.encoder.name == first.encoder.name and second.refusals == {}
+    if first.encoder.name in SOFTWARE:  # hardware is proven for each raster
+        assert (first.encoder.frames, second.encoder.frames) == (3, 0)
+    units = encode(second.encoder, tissue(smaller.planar, 3), keyframes_at=(0, 2))
+    assert [unit.is_keyframe for unit in units] == [True, False, True]
+
+
+def test_another_process_asks_every_encoder_again():
+    refusals = [Encoders("h264_v4l2m2m").choose(Codec.H264, SETTINGS).refusals.keys() for _ in range(2)]
+    assert refusals[0] == refusals[1] <= {"h264_v4l2m2m"}
 
 
 def test_nothing_of_the_probing_reaches_standard_error(capfd):
-    choose(Codec.H264, "auto", SETTINGS)
+    Encoders("auto").choose(Codec.H264, SETTINGS)
     assert capfd.readouterr() == ("", "")

@@ -127,12 +127,12 @@ def test_a_stream_that_is_slow_already_keeps_its_rate_on_every_level(tmp_path):
 
 
 def test_vp8_has_the_same_levels(tmp_path):
-    running = Running(tmp_path, "class.vp8")
+    running = Running(tmp_path, "expert.vp8")
     try:
-        running.viewers["class.vp8.small"].set(1)
+        running.viewers["expert.vp8.small"].set(1)
         running.feed()
         running.feed()
-        timestamp, keyframe, octets = running.units("class.vp8.small")
+        timestamp, keyframe, octets = running.units("expert.vp8.small")
         (picture,) = av.CodecContext.create("vp8", "r").decode(av.Packet(octets))
         assert (timestamp, keyframe, picture.width, picture.height) == (3600, True, 64, 36)
     finally:
