@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.bench.fanload import CONNECT_LIMIT_S, STAGGER_S
 from tests.system.theatre import Theatre, free_ports
 
 HERE = Path(__file__).parent
@@ -12,6 +13,8 @@ GRAINS_A_SECOND = 50
 AIORTC_VIEWERS = 20
 MESSAGE_OCTETS = 700  # about what the synthetic source's grain takes
 SERVER_START_S = 3
+CONNECTED_SHARE_LEAST = 0.9
+LOAD_EXTRA_S = 30  # to compile, settle and end
 
 
 def metadata(table, folder, viewers=300, seconds=15):
@@ -25,24 +28,32 @@ def metadata(table, folder, viewers=300, seconds=15):
         (place / name).mkdir()
         with Theatre(place / name, server=f"viewers_max = {viewers + 10}") as theatre:
             pids = [pid for stage, pid in theatre.stages().items() if stage.startswith("fanout.")]
-            runs[name] = load(f"{theatre.url}/whep/{theatre.stream}", viewers, seconds, pids, "--token", theatre.token("expert"), *options)
+            runs[name] = load(f"{theatre.url}/whep/{theatre.stream}", viewers, seconds, pids,
+                              "--token", theatre.token("expert"), "--metrics", theatre.metrics_url, *options)
     more = runs["with"]["cores"] - runs["without"]["cores"]
-    sent = runs["with"]["viewers"] * GRAINS_A_SECOND
     peer = aiortc(seconds)
     peer_us = peer["cores"] / peer["messages_s"] * 1e6
     ours_us = more / runs["with"]["messages_s"] * 1e6
     table.add(row, "fan-out workers, more than without metadata", more, "cores", "<= 0.5", f"aiortc {peer_us * viewers * GRAINS_A_SECOND / 1e6:.1f}, scaled")
     table.add(row, "CPU a message, acknowledgements included", ours_us, "us", "<= 33", f"aiortc {peer_us:.0f} us (x {peer_us / ours_us:.0f})")
-    table.add(row, "messages that arrived of those made", runs["with"]["messages_s"] / sent * 100, "%", "100")
+    table.add(row, "messages that arrived of those made", runs["with"]["messages_s"] / max(1, runs["with"]["made_s"]) * 100, "%", "100")
     table.add(row, "connected", f"{runs['with']['viewers']}/{viewers}", "", "", f"aiortc {peer['viewers']}/{AIORTC_VIEWERS}")
 
 
 def load(url, viewers, seconds, pids, *options):
-    """What metaload.py measured."""
+    """What metaload.py measured. RuntimeError if it does not end, or too few viewers connect for the figures to say anything."""
     command = [sys.executable, "-m", "tests.bench.metaload", url, str(viewers), str(seconds), ",".join(map(str, pids)), *options]
-    found = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=seconds + 300)
-    assert found.returncode == 0, found.stderr[-2000:]
-    return json.loads(found.stdout.splitlines()[-1])
+    limit_s = viewers * STAGGER_S + CONNECT_LIMIT_S + seconds + LOAD_EXTRA_S
+    try:
+        ended = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{viewers} metadata viewers did not end within {limit_s:.0f} s: {(error.stderr or b'').decode()[-2000:]}") from None
+    if ended.returncode:
+        raise RuntimeError(f"the metadata viewers failed: {ended.stderr[-2000:]}")
+    found = json.loads(ended.stdout.splitlines()[-1])
+    if found["viewers"] < CONNECTED_SHARE_LEAST * viewers:
+        raise RuntimeError(f"{found['viewers']} of {viewers} metadata viewers connected; the others: {'; '.join(found['why'])}")
+    return found
 
 
 def aiortc(seconds, viewers=AIORTC_VIEWERS):

@@ -46,6 +46,8 @@ void metaload_open(void *const *functions)
 
 uint64_t metaload_messages(void) { return messages; }
 
+int metaload_viewers_max(void) { return VIEWERS_MAX; }
+
 int metaload_add(int epoll, int number, int fd, void *ssl, void *incoming, void *outgoing, const uint8_t *head, uint32_t cumulative)
 {
     struct viewer *viewer = &viewers[number];

@@ -1,8 +1,8 @@
 """Load of metadata: N WHEP viewers set up by aiortc, whose data channels are then read and acknowledged in C (metaload.c); RTP is dropped in the kernel.
 
-    python -m tests.bench.metaload URL N SECONDS PID[,PID..] [--token T] [--no-channel] [--no-video]
+    python -m tests.bench.metaload URL N SECONDS PID[,PID..] [--token T] [--metrics URL] [--no-channel] [--no-video]
 
-Prints one JSON line: viewers, messages that reached them a second, and the CPU seconds a second of the processes and of this load.
+Prints one JSON line: viewers, why others failed, messages a second that were made and that arrived, CPU of the processes and of this load.
 """
 import argparse
 import asyncio
@@ -10,23 +10,21 @@ import ctypes
 import json
 import os
 import select
-import ssl
 import subprocess
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
-import aiohttp
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from cryptography.hazmat.bindings._rust import _openssl
 
-from tests.bench.fanload import drop_rtp
+from tests.bench.fanload import Viewer, join_all, stay_on_loopback, trusting_session
 from tests.bench.process import cpu_s
 
 HERE = Path(__file__).parent
 KERNELS = HERE.parents[1] / "cext" / "kernels"
-JOINING_AT_ONCE = 8
 SETTLE_S = 3
+MADE = ("appliance_fanout_metadata_messages_total", "appliance_fanout_metadata_messages_skipped_total")
 OTHER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.POINTER(ctypes.c_uint8), ctypes.c_int)
 
 
@@ -47,76 +45,83 @@ def pointer(object):
     return ctypes.c_void_p(int(_openssl.ffi.cast("uintptr_t", object)))
 
 
-class Load:
-    """The viewers of one run, on one event loop."""
+class MetadataViewer(Viewer):
+    """A load viewer that has opened the metadata channel before it counts as connected."""
 
-    def __init__(self, library, options):
-        self.library, self.options, self.viewers, self.filters, self.protocols = library, options, [], [], []
-        self.epoll, self.gate = select.epoll(), asyncio.Semaphore(JOINING_AT_ONCE)
-        self.other = OTHER(self._pass_on)
+    def __init__(self, http, options):
+        super().__init__(http, options.url, options.token, janus_made=False)
+        self._options, self.channel = options, None
 
-    async def join(self, http):
-        """One viewer: an offer, an answer, connected, and then its socket is C's."""
-        async with self.gate:
-            peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-            if not self.options.no_video:
-                codecs = [codec for codec in RTCRtpReceiver.getCapabilities("video").codecs if codec.mimeType == "video/H264"]
-                peer.addTransceiver("video", direction="recvonly").setCodecPreferences(codecs)
-            channel = None if self.options.no_channel else peer.createDataChannel("metadata", ordered=False, maxRetransmits=0)
-            await peer.setLocalDescription(await peer.createOffer())
-            headers = {"Content-Type": "application/sdp"} | ({"Authorization": f"Bearer {self.options.token}"} if self.options.token else {})
-            async with http.post(self.options.url, data=peer.localDescription.sdp, headers=headers) as response:
-                assert response.status == 201, await response.text()
-                await peer.setRemoteDescription(RTCSessionDescription(await response.text(), "answer"))
-            async with asyncio.timeout(30):
-                while peer.connectionState != "connected" or (channel and channel.readyState != "open"):
-                    await asyncio.sleep(0.02)
-            self._take_over(peer, channel)
-            self.viewers.append(peer)
+    @property
+    def connected(self):
+        return super().connected and (self.channel is None or self.channel.readyState == "open")
 
-    def _take_over(self, peer, channel):
-        dtls = peer.sctp.transport if channel else peer.getTransceivers()[0].receiver.transport
-        [pair] = dtls.transport._connection._nominated.values()
-        opened = pair.protocol.transport.get_extra_info("socket")
-        self.filters.append(drop_rtp(opened))
-        if channel is None:
-            return
-        asyncio.get_running_loop()._remove_reader(opened.fileno())
-        association, connection = peer.sctp, dtls._ssl
+    def ask(self):
+        if not self._options.no_video:
+            super().ask()
+        if not self._options.no_channel:
+            self.channel = self.peer.createDataChannel("metadata", ordered=False, maxRetransmits=0)
+
+    async def join(self, delay_s):
+        await super().join(delay_s)
+        if self.channel is not None:
+            self._options.reader.take(self)
+        return self
+
+
+class Reader:
+    """Reads the sockets of all viewers in C, on the event loop."""
+
+    def __init__(self, library):
+        self._library, self._paths, self._epoll = library, [], select.epoll()
+        self._other = OTHER(self._pass_on)
+        asyncio.get_running_loop().add_reader(self._epoll.fileno(), lambda: library.metaload_drain(self._epoll.fileno(), self._other))
+
+    def take(self, viewer):
+        """From now on the viewer's socket is C's. AssertionError if there are too many."""
+        assert len(self._paths) < self._library.metaload_viewers_max(), "metaload.c has no room for one more viewer"
+        asyncio.get_running_loop()._remove_reader(viewer.socket.fileno())
+        association, connection = viewer.peer.sctp, viewer.dtls._ssl
         head = (association._local_port.to_bytes(2, "big") + association._remote_port.to_bytes(2, "big")
                 + association._remote_verification_tag.to_bytes(4, "big"))
-        self.protocols.append((pair.protocol, pair.remote_addr))
-        error = self.library.metaload_add(self.epoll.fileno(), len(self.protocols) - 1, opened.fileno(), pointer(connection._ssl),
-                                          pointer(connection._into_ssl), pointer(connection._from_ssl), head,
-                                          ctypes.c_uint32(association._last_received_tsn))
+        self._paths.append(viewer.path)
+        error = self._library.metaload_add(self._epoll.fileno(), len(self._paths) - 1, viewer.socket.fileno(), pointer(connection._ssl),
+                                           pointer(connection._into_ssl), pointer(connection._from_ssl), head,
+                                           ctypes.c_uint32(association._last_received_tsn))
         assert not error
 
-    def drain(self):
-        """The viewers' sockets have something."""
-        self.library.metaload_drain(self.epoll.fileno(), self.other)
-
     def _pass_on(self, number, octets, count):
-        protocol, remote = self.protocols[number]
+        """ICE's consent stays aiortc's."""
+        protocol, remote = self._paths[number]
         protocol.datagram_received(ctypes.string_at(octets, count), remote)
+
+
+def messages_made(url):
+    """What the server's counters say it had for its viewers: messages sent and skipped."""
+    if not url:
+        return 0
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        samples = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines()]
+    return sum(float(value) for name, value in samples if name.split("{")[0] in MADE)
 
 
 async def measure(library, options):
     """Joins all, lets them settle, and reads the clocks around `seconds`."""
-    load = Load(library, options)
-    asyncio.get_running_loop().add_reader(load.epoll.fileno(), load.drain)
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as http:
-        joined = await asyncio.gather(*(load.join(http) for _ in range(options.viewers)), return_exceptions=True)
-        failed = [repr(each) for each in joined if isinstance(each, Exception)]
+    stay_on_loopback()
+    options.reader = Reader(library)
+    async with trusting_session() as http:
+        viewers = [MetadataViewer(http, options) for _ in range(options.viewers)]
+        watching, failed = await join_all(viewers)
         await asyncio.sleep(SETTLE_S)
         pids = [int(pid) for pid in options.pids.split(",")]
+        made = messages_made(options.metrics)
         before, begun = (cpu_s(*pids), cpu_s(os.getpid()), library.metaload_messages()), time.monotonic()
         await asyncio.sleep(options.seconds)
         elapsed = time.monotonic() - begun
         busy, own, heard = (now - then for now, then in zip((cpu_s(*pids), cpu_s(os.getpid()), library.metaload_messages()), before))
-        print(json.dumps(dict(viewers=len(load.viewers), failed=len(failed), why=failed[:2], cores=busy / elapsed, load_cores=own / elapsed,
-                              messages_s=heard / elapsed, seconds=elapsed)), flush=True)
+        made = messages_made(options.metrics) - made
+        print(json.dumps(dict(viewers=len(watching), failed=len(failed), why=failed[:2], cores=busy / elapsed, load_cores=own / elapsed,
+                              messages_s=heard / elapsed, made_s=made / elapsed, seconds=elapsed)), flush=True)
         os._exit(0)  # the server sees the viewers' consent expire; telling 300 of them costs a minute
 
 
@@ -127,6 +132,7 @@ def main():
     parser.add_argument("seconds", type=float)
     parser.add_argument("pids")
     parser.add_argument("--token", default="")
+    parser.add_argument("--metrics", default="")
     parser.add_argument("--no-channel", action="store_true")
     parser.add_argument("--no-video", action="store_true")
     options = parser.parse_args()
