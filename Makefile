@@ -12,12 +12,17 @@ BUILD_PACKAGES += $(if $(filter x86_64,$(shell uname -m)),libipsec-mb-dev)
 TEST_PACKAGES := chromium coturn firefox-esr ffmpeg gir1.2-gst-plugins-bad-1.0 gstreamer1.0-nice gstreamer1.0-plugins-bad \
 	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-tools iproute2 prometheus python3-gst-1.0 systemd
 
+# What is only measured beside us.
+BENCH_PACKAGES := janus
+# Services that Debian starts when it installs the packages above: here they are programs for tests, not servers of this machine.
+SERVICES := coturn janus prometheus
+
 PREFIX ?= /opt/appliance
 CONFIG_DIR ?= /etc/appliance
 UNIT_DIR ?= /etc/systemd/system
 BIN_DIR ?= /usr/local/bin
 
-.PHONY: build demo test bench install uninstall clean
+.PHONY: build demo test bench bench-smoke install uninstall clean
 .DEFAULT_GOAL := build
 
 build: $(STAMPS)/extensions $(STAMPS)/viewer
@@ -30,11 +35,19 @@ test: build $(STAMPS)/test-packages $(STAMPS)/test-python
 	@$(PYTHON) -m pytest tests --ignore=tests/bench
 	@cd appliance/viewer && npm test --silent
 
-bench: build $(STAMPS)/test-packages $(STAMPS)/test-python
+bench: build $(STAMPS)/test-packages $(STAMPS)/bench-packages $(STAMPS)/test-python
 	@$(PYTHON) -m pytest tests/bench --benchmark-only --benchmark-columns=min,median,stddev,ops --benchmark-sort=name
 	@$(PYTHON) -m tests.bench
 
-# $(call install_packages,NAMES): installs the Debian packages that are missing, as root or with sudo.
+# A moment of every benchmark and row: that they still run, not how fast.
+bench-smoke: build $(STAMPS)/test-packages $(STAMPS)/bench-packages $(STAMPS)/test-python
+	@echo "== benchmarks, a moment of each"
+	@$(PYTHON) -m pytest tests/bench -q --brief --benchmark-only --benchmark-min-rounds=1 --benchmark-max-time=0.1 --benchmark-warmup=off \
+		--benchmark-columns=median,rounds --benchmark-sort=name
+	@$(PYTHON) -m tests.bench --brief --json build/bench-smoke.json
+
+# $(call install_packages,NAMES): installs the Debian packages that are missing, as root or with sudo. Services among them neither start nor are
+# enabled, with systemd (masked meanwhile) or without (run level 1); one that was installed before stays as it is.
 define install_packages
 	missing=(); for name in $(1); do \
 		dpkg-query -W -f='$${Status}' $$name 2>/dev/null | grep -q 'ok installed' || missing+=($$name); done; \
@@ -43,8 +56,15 @@ define install_packages
 		if ! command -v apt-get >/dev/null; then echo "This is not Debian: install $${missing[*]} by hand."; exit 1; fi; \
 		as_root=; if [ "$$(id -u)" != 0 ]; then as_root=sudo; \
 			command -v sudo >/dev/null || { echo "Run as root, or install: $${missing[*]}"; exit 1; }; fi; \
+		services=(); for name in $(SERVICES); do [[ " $${missing[*]} " != *" $$name "* ]] || services+=($$name); done; \
+		systemctl=true; if [ -d /run/systemd/system ] && [ $${#services[@]} -gt 0 ]; then systemctl="$$as_root systemctl --quiet"; fi; \
+		$$systemctl mask --runtime $${services[@]}; \
 		$$as_root apt-get update -qq && \
-		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $${missing[@]} >/dev/null || exit 1; \
+		$$as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $${missing[@]} >/dev/null; \
+		installed=$$?; \
+		$$systemctl unmask --runtime $${services[@]}; \
+		$$systemctl disable $${services[@]}; \
+		[ $$installed = 0 ] || exit 1; \
 	fi
 endef
 
@@ -55,6 +75,10 @@ $(STAMPS)/build-packages: Makefile
 
 $(STAMPS)/test-packages: Makefile
 	@$(call install_packages,$(TEST_PACKAGES))
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/bench-packages: Makefile
+	@$(call install_packages,$(BENCH_PACKAGES))
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/python: pyproject.toml $(STAMPS)/build-packages

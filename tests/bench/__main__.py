@@ -3,7 +3,10 @@
 --brief runs every row for a moment with a few viewers: what it shows is that the rows still run, not what they measure.
 """
 import argparse
+import math
+import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from tests.bench.fanout import fanout
@@ -21,7 +24,7 @@ ROWS = {"reception": reception, "flows": flows, "latency": latency, "crowd": cro
 """Each takes a table and an empty folder, and adds its figures to the table."""
 ONLY_WHEN_NAMED = ("soak",)
 BRIEF = {"reception": dict(seconds=1), "flows": dict(seconds=1), "latency": dict(seconds=2), "crowd": dict(seconds=2, viewers=5),
-         "stages": dict(seconds=2), "fanout": dict(seconds=1, viewers=5),
+         "stages": dict(seconds=2, joins=3), "fanout": dict(seconds=1, viewers=5),
          "metadata": dict(seconds=1, viewers=5), "joins": dict(watching=3, joining=3), "network": dict(seconds=1), "soak": dict(minutes=0.1)}
 
 
@@ -35,14 +38,29 @@ def main():
     unknown = set(options.rows) - set(ROWS)
     if unknown:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
-    table = Table()
+    table, broken = Table(), []
     for name in options.rows or [name for name in ROWS if name not in ONLY_WHEN_NAMED]:
         settings = BRIEF[name] if options.brief else {}
         if name == "soak" and options.minutes:
             settings = dict(minutes=options.minutes)
+        if not _measure(name, table, settings):
+            broken.append(name)
+    table.finish(options.json)
+    return f"broken rows: {', '.join(broken)}" if broken else 0
+
+
+def _measure(name, table, settings):
+    """Whether the row came to its end and every figure is one; the others are measured all the same."""
+    first = len(table.rows)
+    try:
         with tempfile.TemporaryDirectory(prefix="appliance-bench-") as folder:
             ROWS[name](table, Path(folder), **settings)
-    table.finish(options.json)
+    except Exception:
+        traceback.print_exc()
+        return False
+    missing = [row["figure"] for row in table.rows[first:] if isinstance(row["value"], float) and not math.isfinite(row["value"])]
+    print(*(f"{name}: nothing measured for {figure}" for figure in missing), sep="\n", file=sys.stderr, end="\n" if missing else "")
+    return len(table.rows) > first and not missing
 
 
-main()
+sys.exit(main())

@@ -8,7 +8,7 @@ from tests.system.browser import Browser
 from tests.system.theatre import Theatre
 
 
-def stages(table, folder, seconds=20):
+def stages(table, folder, seconds=20, joins=20):
     """CPU of each stage: idle, with one real viewer, and what each further viewer costs; joins; frame rates."""
     with Theatre(made(folder / "theatre"), ["--timestamp-bars"]) as theatre, Browser(made(folder / "chromium")) as browser:
         time.sleep(2)
@@ -16,7 +16,7 @@ def stages(table, folder, seconds=20):
         table.add("CPU, nobody watches", "ingest", idle.pop("ingest.endoscope") * 100, "% of a core")
         table.add("CPU, nobody watches", "all other stages together", sum(idle.values()) * 100, "% of a core")
         table.add("source", "appliance source, 720p50 and metadata", _busy(theatre.source.pid, seconds / 2) * 100, "% of a core", "<= 33")
-        _joins(table, theatre, browser)
+        _joins(table, theatre, browser, joins)
         pages = [_viewer(theatre, browser)]
         one = _stage_cpu(theatre, seconds)
         path = {name: one[name] for name in ("ingest.endoscope", "convert.endoscope", "encode.endoscope.expert")}
@@ -44,7 +44,7 @@ def _viewer(theatre, browser, **query):
     return page
 
 
-def _joins(table, theatre, browser, count=20):
+def _joins(table, theatre, browser, count):
     url, token, times = f"{theatre.url}/whep/{theatre.stream}", theatre.token("expert"), []
     page = browser.open(theatre.url)
     time.sleep(0.5)

@@ -1,9 +1,11 @@
-"""CPU a packet of receiving 1280x720p50 4:2:2 10 bit from the synthetic source: each of our ways, then GStreamer, in one run."""
+"""CPU a packet of receiving 1280x720p50 4:2:2 10 bit from the synthetic source: each of our ways, then GStreamer and FFmpeg, in one run."""
 import json
+import re
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench.process import cpu_s
@@ -13,30 +15,32 @@ HERE = Path(__file__).parent
 WARM_UP_S = 2
 WAYS = {"packet-ring": ("packet ring", "<= 0.7, 1/6"), "socket": ("socket", "<= 1.6, 1/2.5"), "socket single": ("socket, nothing merged", "<= 1.6")}
 """Options of tests.bench.receiver; name and bar."""
+FFMPEG = ("ffmpeg", "-loglevel", "quiet", "-nostdin", "-protocol_whitelist", "file,udp,rtp", "-buffer_size", "4194304")
+PEER_ENDS_S = 5
 
 
 def reception(table, folder, seconds=10):
-    """Adds CPU a packet of each way to receive, share of a core, losses and the ratios to GStreamer's."""
+    """Adds CPU a packet of each way to receive, share of a core, losses, and the peers' beside them."""
     [port] = free_ports(1)
     source = start_source(folder, "endoscope", "--group", "127.0.0.1", "--port", str(port))
     try:
         place = folder / "endoscope.sdp"
         ours = {way: our_cpu(place, seconds, *way.split()) for way in WAYS}
-        theirs, their_packets = _gstreamer_cpu(port, seconds)
+        peers = _peers(place, port, seconds)
     finally:
         source.kill()
         source.wait()
-    peer = theirs / their_packets * 1e6 if theirs else None
     row = "reception, 1280x720p50 10 bit"
     for way, (cpu, seen) in ours.items():
         cost = cpu / seen["packets"] * 1e6
-        beside = f"GStreamer {peer:.2f} us (1/{peer / cost:.1f})" if peer else "GStreamer not installed"
+        beside = ", ".join(f"{name} {peer.us:.2f} us (1/{peer.us / cost:.1f})" for name, peer in peers.items())
         table.add(row, f"CPU a packet, {WAYS[way][0]}", cost, "us", WAYS[way][1], beside)
     for way, (cpu, seen) in ours.items():
         beside = ", ".join(f"{seen[name]} {name}" for name in ("lost", "kernel_drops", "incomplete"))
         table.add(row, f"CPU, {WAYS[way][0]}", cpu / seconds * 100, "% of a core", "", beside)
     _, seen = ours["packet-ring"]
-    table.add(row, "CPU, GStreamer", theirs / seconds * 100, "% of a core")
+    for name, peer in peers.items():
+        table.add(row, f"CPU, {name}", peer.cpu_s / seconds * 100, "% of a core", "", f"{peer.packets / seconds:.0f} packets/s read {peer.told}")
     table.add(row, "packets a second", seen["packets"] / seconds, "1/s")
     table.add(row, "packets that the kernel merged into one buffer", seen["datagrams"] / seen["buffers"], "")
     table.add(row, "frames", seen["frames"], "", f"{seconds * 50}")
@@ -88,19 +92,47 @@ def grown(before, after):
     return {name: count - before[name] for name, count in after.items() if not isinstance(count, dict)}
 
 
-def _gstreamer_cpu(port, seconds):
-    """CPU seconds of GStreamer over `seconds` of the same flow, and packets; zeros if it is not installed."""
-    if not shutil.which("gst-launch-1.0"):
-        return 0, 0
-    process = subprocess.Popen([HERE / "peers" / "gstreamer_ingest.sh", str(port)], stdout=subprocess.DEVNULL)
+@dataclass(frozen=True)
+class Peer:
+    """What another program took for how many packets of the same flow, and what it said of it."""
+
+    cpu_s: float
+    packets: int
+    told: str
+
+    @property
+    def us(self):
+        """CPU microseconds a packet that it read."""
+        return self.cpu_s / self.packets * 1e6
+
+
+def _peers(place, port, seconds):
+    """{name: Peer} of those that are installed."""
+    peers = {}
+    if shutil.which("gst-launch-1.0"):
+        peers["GStreamer"] = _peer([HERE / "peers" / "gstreamer_ingest.sh", str(port)], seconds)
+    if shutil.which("ffmpeg"):
+        peers["FFmpeg"] = _peer([*FFMPEG, "-i", place, "-c", "copy", "-progress", "pipe:1", "-f", "null", "-"], seconds)
+        frames = re.findall(r"^frame=(\d+)", peers["FFmpeg"].told, re.MULTILINE)
+        assert frames and int(frames[-1]) > 0, "FFmpeg made no frame of what it received"
+        peers["FFmpeg"] = replace(peers["FFmpeg"], told=f"{frames[-1]} frames in all")
+    return peers
+
+
+def _peer(command, seconds):
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         time.sleep(WARM_UP_S)
-        before, packets = cpu_s(process.pid), _datagrams_read()
+        cpu, packets = cpu_s(process.pid), _datagrams_read()
         time.sleep(seconds)
-        return cpu_s(process.pid) - before, _datagrams_read() - packets
+        cpu, packets = cpu_s(process.pid) - cpu, _datagrams_read() - packets
+        process.terminate()
+        told, _ = process.communicate(timeout=PEER_ENDS_S)
     finally:
         process.kill()
         process.wait()
+    assert packets, f"{command[0]} received nothing"
+    return Peer(cpu, packets, told)
 
 
 def _datagrams_read():

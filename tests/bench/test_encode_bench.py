@@ -32,7 +32,7 @@ def frames():
 
 @pytest.mark.benchmark(group="encode 1280x720p50")
 @pytest.mark.parametrize("case", CASES)
-def test_encoder(benchmark, frames, case):
+def test_encoder(benchmark, frames, rounds, case):
     name, settings = CASES[case]
     encoder = Encoder(name, settings)
     octets = []
@@ -41,7 +41,7 @@ def test_encoder(benchmark, frames, case):
         octets.append(encoder.encode(frames[number % len(frames)].ctypes.data, number % 250 == 0).size)
 
     numbers = iter(range(1_000_000))
-    benchmark.pedantic(lambda: one(next(numbers)), rounds=160, warmup_rounds=5)
+    benchmark.pedantic(lambda: one(next(numbers)), rounds=rounds(160), warmup_rounds=rounds(5))
     benchmark.extra_info["octets_mean"] = sum(octets) // len(octets)
     benchmark.extra_info["octets_keyframe"] = octets[0]
     assert all(octets)

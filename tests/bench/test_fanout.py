@@ -79,11 +79,11 @@ class Audience:
 @pytest.mark.parametrize("viewers, profile, send_way", [
     (100, GCM, SEGMENTED), (300, GCM, SEGMENTED), (300, GCM, BATCHED), (300, GCM, SINGLY), (100, COUNTER_MODE, SEGMENTED)],
     ids=["100-gcm-sendmsg", "300-gcm-sendmsg", "300-gcm-sendmmsg", "300-gcm-sendto", "100-cm-sha1-sendmsg"])
-def test_an_access_unit_to_all_viewers(benchmark, viewers, profile, send_way):
+def test_an_access_unit_to_all_viewers(benchmark, rounds, viewers, profile, send_way):
     audience = Audience(viewers, profile, send_way)
     try:
         before = audience.cost()
-        benchmark.pedantic(audience.serve, rounds=400, warmup_rounds=20)
+        benchmark.pedantic(audience.serve, rounds=rounds(400), warmup_rounds=rounds(20))
         packets, cpu, packetise, encrypt, send, skew, units = (after - earlier for after, earlier in zip(audience.cost(), before))
         benchmark.extra_info.update(packets=packets, cpu_ns_a_packet=cpu // packets,
                                     fastest_ns_a_packet=round(benchmark.stats.stats.min * 1e9 / viewers / DELTA_PACKETS), packetise_ns_a_unit=packetise // units,
