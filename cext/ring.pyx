@@ -164,6 +164,10 @@ cdef class RingReader:
         """The doorbell, for an event loop."""
         return self.doorbell
 
+    def attach(self):
+        """Takes part again: begins after the newest slot. A reader that was made takes part already."""
+        ring_attach(self.pointer, self.index)
+
     def detach(self):
         """Leaves the ring; the writer takes no more account of this reader."""
         ring_detach(self.pointer, self.index)

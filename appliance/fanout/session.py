@@ -20,6 +20,7 @@ from appliance.fanout.place import Place
 from appliance.fanout.ports import OwnPorts
 from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import JOIN_INTERVAL_S, Rendition
+from appliance.fanout.rounds import Rounds
 from appliance.fanout.seen import Witness, reply
 from appliance.fanout.viewer_report import ViewerReport
 from appliance.frame import Audience, Level
@@ -29,7 +30,6 @@ from cext.messages import Recipient
 
 # From the answer to the end of the DTLS handshake. A person at a browser needs none of it; a dead one must not stay.
 CONNECT_LIMIT_S = 10.0
-REPORT_INTERVAL_S = 1.0
 CLOSE_LIMIT_S = 0.5
 METADATA_LABEL = "metadata"
 REPORT_LABEL = "report"
@@ -54,6 +54,7 @@ class Surroundings:
     cname: str
     needs_bps: Mapping[Level, int]
     malformed: Callable[[str], None]
+    rounds: Rounds
 
 
 class Session:
@@ -75,7 +76,6 @@ class Session:
         self._report_channel: RTCDataChannel | None = None
         self._witness = Witness(self._place.present.seen, time.monotonic)
         self._viewer: int | None = None
-        self._reporting: asyncio.TimerHandle | None = None
         self._media_seen = False
         self._reported_lost = 0
         self._reference_times: dict[int, tuple[int, int]] = {}
@@ -166,7 +166,7 @@ class Session:
             self._recipient = self._association.recipient(channel, self._place.present.audience is Audience.EXPERT, self)
             channel.on("close", self._channel_closed)
             if self._feed is not None:
-                self._feed.recipients.add(self._recipient)
+                self._feed.add(self._recipient)
         elif channel.label == REPORT_LABEL and self._report_channel is None:
             self._report_channel = channel
             channel.on("message", self._heard)
@@ -233,9 +233,16 @@ class Session:
             await self._association.open(self._offer.sctp_port, self._offer.max_message_bytes)
         self._dtls.flow()
         self._report()
+        self._shared.rounds.join(self, self._turn)
+
+    def _turn(self) -> None:
+        """Once a second."""
+        self._ice.turn(time.monotonic())
+        if self._viewer is not None:
+            self._report()
 
     def _report(self) -> None:
-        """Sends a sender report, once there is media to report of, and comes back."""
+        """Sends a sender report, once there is media to report of."""
         self._count_messages()
         stats = self._shared.fanout.viewer_stats(self._viewer)
         if stats.packets:
@@ -253,7 +260,6 @@ class Session:
             with contextlib.suppress(ConnectionError):
                 self._dtls.transmit_rtcp(compound)
             self._place.tick(stats, time.monotonic())
-        self._reporting = asyncio.get_running_loop().call_later(REPORT_INTERVAL_S, self._report)
 
     def _note(self, report: rtcp.ReceiverReport, now_ntp: int) -> None:
         round_trip_ns = report.round_trip_ns(now_ntp)
@@ -273,14 +279,13 @@ class Session:
     def _channel_closed(self) -> None:
         self._count_messages()
         if self._recipient is not None and self._feed is not None:
-            self._feed.recipients.discard(self._recipient)
+            self._feed.discard(self._recipient)
         self._recipient = None
 
     def _leave(self) -> None:
         """Takes the viewer out of everything that would send to it."""
         self._channel_closed()
-        if self._reporting is not None:
-            self._reporting.cancel()
+        self._shared.rounds.leave(self)
         if self._viewer is not None:
             self._shared.fanout.remove_viewer(self._viewer)
             self._viewer = None

@@ -35,8 +35,6 @@ async def _serve(stage: Stage) -> None:
     sender = threading.Thread(target=_send, args=(worker, stage), name="fanout", daemon=True)
     sender.start()
     loop.add_reader(worker.fanout.keyframe_fd, worker.serve_keyframe_wishes)
-    for feed in worker.feeds.values():
-        feed.start()
     runner = web.AppRunner(control.application(worker), access_log=None)
     await runner.setup()
     await web.SockSite(runner, stage.sockets["control"]).start()
@@ -47,8 +45,6 @@ async def _serve(stage: Stage) -> None:
     finally:
         stopped_by_itself = not sender.is_alive()
         statistics.cancel()
-        for feed in worker.feeds.values():
-            feed.stop()
         await worker.close()
         await runner.cleanup()
         loop.remove_reader(worker.fanout.keyframe_fd)

@@ -15,6 +15,7 @@ from appliance.fanout.one_port import OnePort, PortCounts
 from appliance.fanout.ports import MediaAddresses, OwnPorts
 from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import Rendition, new_ssrc
+from appliance.fanout.rounds import Rounds
 from appliance.fanout.session import UNAVAILABLE, Session, Surroundings
 from appliance.frame import LEVELS, RENDITIONS, Audience, Codec, Level
 from appliance.protocol.h264 import Profile, level_idc
@@ -52,7 +53,7 @@ class Worker:
         self._malformed = {kind: stage.counters.counter("appliance_fanout_datagrams_malformed_total", reason=kind) for kind in FANOUT_MALFORMED}
         self._certificate = hooks.Certificate.make()
         self._shared = Surroundings(self.fanout, self._current_certificate, _ports(stage), secrets.token_hex(8),
-                                    {level: stage.config.encoder.bitrate_kbps_of(level) * 1000 for level in LEVELS}, self.malformed)
+                                    {level: stage.config.encoder.bitrate_kbps_of(level) * 1000 for level in LEVELS}, self.malformed, Rounds())
         self._logged: set[str] = set()
 
     @property

@@ -63,8 +63,7 @@ def test_viewers_hear_every_record_that_they_may_hear_and_the_counters_say_so(be
     async def scenario():
         writer, reader = ends
         worker = Worker(bench.stage)
-        feed = worker.feeds["scope", audience] = RecordFeed(reader, audience, 10)
-        feed.start()
+        worker.feeds["scope", audience] = RecordFeed(reader, audience, 10)
         pages = [Page() for _ in range(3)]
         for i, page in enumerate(pages):
             await page.join(worker, audience, f"page{i}")
@@ -77,7 +76,6 @@ def test_viewers_hear_every_record_that_they_may_hear_and_the_counters_say_so(be
         while any(len(page.heard) < len(due) for page in pages):
             await asyncio.sleep(0.02)
         assert [sorted(page.heard) for page in pages] == 3 * [sorted(due)]
-        feed.stop()
         await worker.close()
         await asyncio.gather(*(page.peer.close() for page in pages))
         return len(due)

@@ -1,4 +1,4 @@
-"""Every place where the fan-out reaches into aiortc, aioice and pyOpenSSL: ICE, DTLS and SCTP of one viewer by subclassing, nothing patched.
+"""Every place where the fan-out reaches into aiortc, aioice, pyOpenSSL and cryptography: ICE, DTLS and SCTP of one viewer by subclassing, nothing patched.
 
 Called by fanout.session; verify() is called once at start. The libraries are pinned: they move only together with this folder.
 """
@@ -22,13 +22,13 @@ from appliance.fanout.ports import MediaAddresses, OwnPorts
 
 __all__ = ["Association", "Certificate", "DtlsTransport", "IceAgent", "MediaKeys", "Peer", "ice_agent", "verify"]
 
-VERSIONS = {"aiortc": "1.16.0", "aioice": "0.13.0", "pyopenssl": "26.4.0", "pylibsrtp": "1.0.0"}
+VERSIONS = {"aiortc": "1.16.0", "aioice": "0.13.0", "pyopenssl": "26.4.0", "pylibsrtp": "1.0.0", "cryptography": "50.0.2"}
 
 # What we override or call, with the arguments that it takes.
 _ARGUMENTS = (
     (Connection, "check_complete", "pair"), (Connection, "check_incoming", "message addr protocol"), (Connection, "data_received", "data component"),
     (Connection, "request_received", "message addr protocol"), (StunProtocol, "send_stun", "message addr"),
-    (Connection, "gather_candidates", ""), (Connection, "connect", ""), (Connection, "close", ""), (Connection, "add_remote_candidate", "remote_candidate"), (StunProtocol, "datagram_received", "data addr"),
+    (Connection, "gather_candidates", ""), (Connection, "query_consent", ""), (Connection, "connect", ""), (Connection, "close", ""), (Connection, "add_remote_candidate", "remote_candidate"), (StunProtocol, "datagram_received", "data addr"),
     (RTCCertificate, "_create_ssl_context", "srtp_profiles"), (RTCDtlsTransport, "start", "remoteParameters"), (RTCDtlsTransport, "stop", ""),
     (RTCDtlsTransport, "_send_data", "data"), (RTCDtlsTransport, "_set_role", "role"), (RTCSctpTransport, "start", "remoteCaps remotePort"),
     (RTCSctpTransport, "stop", ""), (RTCSctpTransport, "_handle_data", "data"),
@@ -40,7 +40,8 @@ _ARGUMENTS = (
 )
 # What we read of their state.
 _STATE = {
-    IceAgent: "_nominated _protocols _closing _local_candidates _local_candidates_start _local_candidates_end remote_username remote_password",
+    IceAgent: "_nominated _protocols _closing _local_candidates _local_candidates_start _local_candidates_end remote_username remote_password "
+              "_tie_breaker ice_controlling",
     DtlsTransport: "_srtp_profiles _ssl _rx_srtp _tx_srtp _data_receiver",
     Association: "_advertised_rwnd _data_channels _sack_misordered _local_tsn _loop _local_port _remote_port _remote_max_message_size "
                  "_local_verification_tag _remote_verification_tag",

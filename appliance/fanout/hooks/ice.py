@@ -1,17 +1,21 @@
 """ICE of one viewer, on aioice: its own sockets, datagrams sorted before they are parsed, and no waiting once a pair is nominated.
 
-Made by fanout.session (one_port_ice.py: all viewers on one port). Sends and receives at once: no task and no queue for a datagram after the handshake.
+Made by fanout.session (one_port_ice.py: all viewers on one port). Sends and receives at once: no task and no queue for a datagram after the
+handshake. What a browser checks again and again is answered here (protocol.stun, fanout.consent); aioice sees all that is news.
 """
 import asyncio
 import secrets
+import time
 
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 from aioice.ice import CandidatePair, Connection, StunProtocol
 from aioice.stun import Message
 
+from appliance.fanout.consent import Consent
 from appliance.fanout.hooks.peer import Peer
 from appliance.fanout.offer import RemoteCandidate
 from appliance.fanout.ports import OwnPorts
+from appliance.protocol.stun import Answers, Questions
 
 COMPONENT = 1  # RTP and RTCP share it (rtcp-mux)
 
@@ -58,6 +62,8 @@ class IceAgent(Connection):
         self._known: set[tuple[str, int]] = set()
         self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue(INBOX_DATAGRAMS_MAX + 1)
         self._selected: CandidatePair | None = None
+        self._answers: dict[tuple[StunProtocol, tuple[str, int]], Answers] = {}
+        self._consent: Consent | None = None
         self.on_datagram = self._keep
 
     async def gather_candidates(self) -> None:
@@ -89,7 +95,8 @@ class IceAgent(Connection):
         first = data[0] if data else 0xFF
         if first < 4:
             try:
-                socket.take_stun(data, address)
+                if not self._settled(socket, data, address):
+                    socket.take_stun(data, address)
             except Exception:  # aioice lets struct.error, KeyError and others out on attributes that lie; the port is open to all
                 self._peer.malformed("stun")
         elif address in self._known and (20 <= first < 64 or 128 <= first < 192):
@@ -112,13 +119,34 @@ class IceAgent(Connection):
     def check_complete(self, pair: CandidatePair) -> None:
         """aioice calls this when a pair succeeded, failed or was nominated: the moment to see which pair carries data now."""
         super().check_complete(pair)
+        if pair.state == CandidatePair.State.SUCCEEDED:
+            username = f"{self.local_username}:{self.remote_username}"
+            self._answers[pair.protocol, pair.remote_addr] = Answers(username, self.local_password, pair.remote_addr)
         nominated = self._nominated.get(COMPONENT)
         if nominated is not None and nominated is not self._selected:
             self._selected = nominated
+            questions = Questions(f"{self.remote_username}:{self.local_username}", self.remote_password, candidate_priority(COMPONENT, "prflx"),
+                                  self._tie_breaker, self.ice_controlling)
+            self._consent = Consent(questions, time.monotonic())
             self._peer.path_selected()
 
+    async def query_consent(self) -> None:
+        """aioice starts this as a task for each viewer; turn() does it for less."""
+
+    def turn(self, now_s: float) -> None:
+        """Call once a second: asks for the viewer's consent when that is due; path_lost() if it has expired."""
+        if self._consent is None or self._closing:
+            return
+        if self._consent.expired(now_s):
+            self._consent = None
+            self._peer.path_lost()
+            return
+        request = self._consent.turn()
+        if request is not None:
+            self.transmit(request)
+
     async def close(self) -> None:
-        """Closes the sockets; aioice itself calls this when the viewer's consent (RFC 7675) has expired."""
+        """Closes the sockets."""
         await super().close()
         self.end()
         self._peer.path_lost()
@@ -148,6 +176,20 @@ class IceAgent(Connection):
     def waiting(self) -> list[bytes]:
         """Takes the datagrams that nobody has read yet."""
         return [data for data in (self._inbox.get_nowait() for _ in range(self._inbox.qsize())) if data]
+
+    def _settled(self, socket: MediaSocket, data: bytes, address: tuple[str, int]) -> bool:
+        """Whether a STUN datagram was an answer to a request for consent, or a plain check on a pair that is known to work, answered now."""
+        if data[0]:
+            return self._consent is not None and socket is self._selected.protocol and self._consent.hear(data, time.monotonic())
+        answers = self._answers.get((socket, address))
+        if answers is None or self._closing or self.ice_controlling:
+            return False
+        selected = self._selected is not None and socket is self._selected.protocol and address == self._selected.remote_addr
+        response = answers.answer(data, selected)
+        if response is None:
+            return False
+        socket.transmit(response, address)
+        return True
 
     def _keep(self, data: bytes) -> None:
         if self._inbox.qsize() < INBOX_DATAGRAMS_MAX:

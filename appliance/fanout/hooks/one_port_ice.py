@@ -100,7 +100,7 @@ class OnePortAgent(IceAgent):
         super().check_incoming(message, addr, face)
 
     async def close(self) -> None:
-        """Closes the viewer's sockets; aioice itself calls this when the viewer's consent (RFC 7675) has expired."""
+        """Closes the viewer's sockets."""
         self._port.dismiss(self._fragment)
         await super().close()
 
@@ -114,6 +114,7 @@ class OnePortAgent(IceAgent):
         """Another viewer calls from this address now: what we had there is over."""
         face = self._connected_faces.pop((connected.host, connected.remote))
         self._protocols.remove(face)
+        self._answers.pop((face, connected.remote), None)
         connected.close()
         if self._selected is not None and self._selected.protocol is face:
             self._peer.path_lost()

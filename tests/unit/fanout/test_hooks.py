@@ -157,3 +157,35 @@ def test_an_address_that_is_not_ours_is_left_out():
         return hosts
 
     assert run(scenario()) == ["127.0.0.1"]
+
+
+async def _connected(listener):
+    """Two agents with a pair selected."""
+    ours, viewer = hooks.IceAgent(ports(), listener), hooks.IceAgent(ports(), Listener())
+    viewer.ice_controlling = True
+    for agent in (ours, viewer):
+        await agent.gather_candidates()
+    ours.remote_username, ours.remote_password = viewer.local_username, viewer.local_password
+    viewer.remote_username, viewer.remote_password = ours.local_username, ours.local_password
+    for candidate in ours.local_candidates:
+        await viewer.add_remote_candidate(candidate)
+    await asyncio.gather(ours.connect(), viewer.connect())
+    return ours, viewer
+
+
+def test_plain_checks_of_a_known_pair_never_reach_the_library_and_all_others_do(monkeypatch):
+    async def scenario():
+        ours, viewer = await _connected(Listener())
+        [socket], address = ours._protocols, ours._selected.remote_addr
+        seen, sent = [], []
+        monkeypatch.setattr(ours, "request_received", lambda message, addr, protocol: seen.append(addr))
+        monkeypatch.setattr(socket, "transmit", lambda data, to: sent.append((stun.parse_message(data), to)))
+        username = f"{ours.local_username}:{viewer.local_username}"
+        for attributes, where in (({}, address), ({"USE-CANDIDATE": None}, address), ({}, STRANGER), ({"USERNAME": "a:b"}, address), ({"ICE-CONTROLLED": 1}, address)):
+            ours.sort(socket, _check(ours, **{"USERNAME": username} | attributes), where)
+        for agent in (ours, viewer):
+            await agent.close()
+        assert seen == [STRANGER, address, address]
+        assert [(answer.message_class, answer.attributes["XOR-MAPPED-ADDRESS"], to) for answer, to in sent] == 2 * [(stun.Class.RESPONSE, address, address)]
+
+    asyncio.run(scenario())

@@ -60,8 +60,7 @@ def feed(ends, messages, viewers, audience=Audience.EXPERT):
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context["exception"]))
         records = RecordFeed(reader, audience, len(viewers))
         for viewer in viewers:
-            records.recipients.add(viewer.recipient)
-        records.start()
+            records.add(viewer.recipient)
         counts = {viewer: (0, 0, 0) for viewer in viewers}
         for message, flags in messages:
             publish(writer, message, flags)
@@ -70,7 +69,8 @@ def feed(ends, messages, viewers, audience=Audience.EXPERT):
             await asyncio.sleep(0)
             for viewer in viewers:
                 counts[viewer] = tuple(map(sum, zip(counts[viewer], viewer.recipient.take_counts())))
-        records.stop()
+        for viewer in viewers:
+            records.discard(viewer.recipient)
         return [counts[viewer] for viewer in viewers], complaints
 
     return asyncio.run(asyncio.wait_for(scenario(), 10))
@@ -129,16 +129,39 @@ def test_slots_are_given_back(ends):
 
 
 def test_a_feed_takes_so_many_and_each_once_and_lets_them_go(ends):
-    viewers = [Viewer() for _ in range(3)]
-    records = RecordFeed(ends[1], Audience.EXPERT, 2)
-    for viewer in viewers[:2]:
-        records.recipients.add(viewer.recipient)
-    with pytest.raises(ValueError):
-        records.recipients.add(viewers[0].recipient)
-    with pytest.raises(OverflowError):
-        records.recipients.add(viewers[2].recipient)
-    for viewer in (viewers[0], viewers[0]):
-        records.recipients.discard(viewer.recipient)
-    records.recipients.add(viewers[2].recipient)
-    records.recipients.send(HEADER, False, 1)
-    assert [len(viewer.heard) for viewer in viewers] == [0, 1, 1]
+    async def scenario():
+        writer, reader = ends
+        viewers = [Viewer() for _ in range(3)]
+        records = RecordFeed(reader, Audience.EXPERT, 2)
+        for viewer in viewers[:2]:
+            records.add(viewer.recipient)
+        with pytest.raises(ValueError):
+            records.add(viewers[0].recipient)
+        with pytest.raises(OverflowError):
+            records.add(viewers[2].recipient)
+        for viewer in (viewers[0], viewers[0]):
+            records.discard(viewer.recipient)
+        records.add(viewers[2].recipient)
+        publish(writer, HEADER)
+        while not viewers[2].heard:
+            await asyncio.sleep(0)
+        assert [len(viewer.heard) for viewer in viewers] == [0, 1, 1]
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_without_viewers_the_writer_is_not_held_up_and_the_first_viewer_hears_only_what_is_new(ends):
+    async def scenario():
+        writer, reader = ends
+        records, viewer = RecordFeed(reader, Audience.EXPERT, 2), Viewer()
+        for joined in (1, 2):
+            for _ in range(9):  # more than the ring holds
+                publish(writer, HEADER + b"old")
+            records.add(viewer.recipient)
+            publish(writer, HEADER + b"new")
+            while len(viewer.heard) < joined:
+                await asyncio.sleep(0)
+            records.discard(viewer.recipient)
+        assert viewer.heard == 2 * [HEADER + b"new"]
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))

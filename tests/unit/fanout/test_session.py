@@ -1,11 +1,14 @@
 """A session's limits, in virtual time: a viewer that never connects, one that dies, and what is left of them."""
 import asyncio
+import time
 
 import pytest
 
 from appliance.fanout import answer, hooks
+from appliance.fanout.consent import CONSENT_S, TURNS_MAX
 from appliance.fanout.offer import CANDIDATES_MAX, OfferRefused, parse_fragment, parse_offer
 from appliance.fanout.rendition import Rendition
+from appliance.fanout.rounds import Rounds
 from appliance.fanout.session import CONNECT_LIMIT_S, PLAYOUT_DELAY, Session, Surroundings
 from appliance.frame import Audience, Level
 from appliance.protocol.h264 import Profile
@@ -16,7 +19,6 @@ from tests.unit.fanout.test_hooks import Listener, ports
 from tests.unit.fanout.virtual_time import run
 from tests.workbench import Workbench
 
-CONSENT_LIMIT_S = 60  # RFC 7675 section 5.1 ends consent after 30 s; aioice adds the time of its last requests
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def session_of(bench, text=CHROMIUM):
     rendition = Rendition(fanout, bench.stage.readers["units.scope.expert.0"], "scope", "expert", b"h264", bench.stage.counters)
     choice = answer.choose(offer, Audience.EXPERT, Profile.CONSTRAINED_BASELINE, ("expert",))
     certificate = hooks.Certificate.make()
-    surroundings = Surroundings(fanout, lambda: certificate, ports(), "worker", NEEDS_BPS, lambda kind: None)
+    surroundings = Surroundings(fanout, lambda: certificate, ports(), "worker", NEEDS_BPS, lambda kind: None, Rounds())
     return Session(surroundings, offer, choice, {Level.FULL: rendition}, None)
 
 
@@ -88,8 +90,16 @@ def test_a_session_takes_so_many_candidates_and_each_once(bench):
     assert status == 422 and kept < CANDIDATES_MAX
 
 
-def test_a_viewer_that_dies_without_a_word_loses_its_path_when_its_consent_expires():
+async def turns(agent, seconds):
+    """Lets time pass in turns of a second, as a session's rounds do."""
+    for _ in range(seconds):
+        agent.turn(asyncio.get_running_loop().time())
+        await asyncio.sleep(1)
+
+
+def test_a_viewer_that_dies_without_a_word_loses_its_path_when_its_consent_expires(monkeypatch):
     async def scenario():
+        monkeypatch.setattr(time, "monotonic", asyncio.get_running_loop().time)
         listener = Listener()
         ours, viewer = hooks.IceAgent(ports(), listener), hooks.IceAgent(ports(), Listener())
         viewer.ice_controlling = True
@@ -101,8 +111,13 @@ def test_a_viewer_that_dies_without_a_word_loses_its_path_when_its_consent_expir
             await viewer.add_remote_candidate(candidate)
         await asyncio.gather(ours.connect(), viewer.connect())
         assert listener.selected == 1 and listener.lost == 0
+        await turns(ours, 2 * round(CONSENT_S))
+        assert listener.lost == 0, "it answers, so it wants more"
         await viewer.close()
-        await asyncio.sleep(CONSENT_LIMIT_S)
-        return listener.lost
+        await turns(ours, round(CONSENT_S) - TURNS_MAX)
+        assert listener.lost == 0
+        await turns(ours, TURNS_MAX + 1)
+        assert listener.lost == 1
+        await ours.close()
 
-    assert run(scenario()) == 1
+    run(scenario())
