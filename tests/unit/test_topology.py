@@ -69,7 +69,7 @@ def test_every_coding_of_a_stage_counts_in_cells_of_its_own(lay_out):
     assert [series.metric.name for series in spec.series].count("appliance_stage_heartbeat_monotonic_seconds") == 1
 
 
-@pytest.mark.parametrize("video, workers, most_mib", [(VideoFormat(1280, 720), 2, 52), (VideoFormat(1920, 1080), 2, 115), (VideoFormat(1280, 720), 8, 125)])
+@pytest.mark.parametrize("video, workers, most_mib", [(VideoFormat(1280, 720), 2, 36), (VideoFormat(1920, 1080), 2, 80), (VideoFormat(1280, 720), 8, 72)])
 def test_the_rings_of_a_stream_take_a_bounded_amount_of_memory(lay_out, video, workers, most_mib):
     assert sum(spec.total_bytes for spec in lay_out(video, workers).rings) < most_mib << 20
 
