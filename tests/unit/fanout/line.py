@@ -11,10 +11,15 @@ FIRST_ESTIMATE_S = 5.0
 
 
 class Line:
-    """Lives in steps of 0.2 s. `line_bps` None: no bottleneck. `estimates`: whether the viewer sends REMB. `fill`: of each level's rate that is sent."""
+    """Lives in steps of 0.2 s.
 
-    def __init__(self, line_bps=None, queue_s=0.2, lost=0.0, estimates=True, base_trip_s=0.02, fill=0.8):
+    `line_bps` None: no bottleneck. `estimates`: whether the viewer sends REMB; `misled`: jitter holds that down to this much of what arrives.
+    `fill`: of each level's rate that is sent.
+    """
+
+    def __init__(self, line_bps=None, queue_s=0.2, lost=0.0, estimates=True, misled=None, base_trip_s=0.02, fill=0.8):
         self.line_bps, self.queue_s, self.lost, self.estimates, self.base_trip_s, self.fill = line_bps, queue_s, lost, estimates, base_trip_s, fill
+        self.misled = misled
         self.now_s = 1000.0
         self.begun_s = self.now_s
         self.adaptation = Adaptation(NEEDS_BPS, self.now_s)
@@ -65,7 +70,9 @@ class Line:
         arrived_bps = min(sent_bits, room) / STEP_S
         longest = self.line_bps * self.queue_s if self.line_bps else 0.0
         self._queued_bits = min(max(0.0, grown), longest)
-        if queues:
+        if self.misled is not None:
+            self._estimate_bps = self.misled * arrived_bps
+        elif queues:
             self._estimate_bps = min(self._estimate_bps or float("inf"), BACK_OFF * arrived_bps)
         elif self._estimate_bps is None and self.now_s - self.begun_s >= FIRST_ESTIMATE_S:
             self._estimate_bps = arrived_bps

@@ -16,7 +16,7 @@ def levels(moves):
 
 @pytest.mark.parametrize("line", [
     dict(), dict(line_bps=20e6), dict(line_bps=7e6), dict(lost=0.01), dict(lost=0.05), dict(base_trip_s=0.3), dict(fill=0.05), dict(fill=1.1),
-    dict(estimates=False), dict(estimates=False, lost=0.05)], ids=str)
+    dict(estimates=False), dict(estimates=False, lost=0.05), dict(misled=0.3), dict(misled=0.3, lost=0.05)], ids=str)
 def test_a_network_that_carries_the_best_level_is_left_on_it(line):
     assert Line(**line).live(HOUR_S / 4) == []
 
@@ -78,6 +78,23 @@ def test_when_the_line_is_wide_again_the_viewer_climbs_step_by_step(estimates):
     line.moves.clear()
     line.live(120)
     assert levels(line.moves) == [HALF, FULL]
+
+
+def test_an_estimate_that_jitter_holds_down_does_not_keep_a_viewer_from_climbing():
+    line = Line(line_bps=1.5e6)
+    line.live(15)
+    line.line_bps, line.misled = None, 0.8
+    line.moves.clear()
+    line.live(60)
+    assert levels(line.moves) == [HALF, FULL]
+
+
+def test_jitter_that_holds_the_estimate_down_does_not_hide_a_narrow_line():
+    line = Line(misled=0.3)
+    line.live(60)
+    line.line_bps = 1.5e6
+    line.live(3)
+    assert levels(line.moves) == [SMALL]
 
 
 def test_after_a_time_on_a_level_its_failures_are_forgotten():
