@@ -90,4 +90,4 @@ def test_a_viewer_behind_a_narrow_line_gets_a_smaller_picture(watching):
     watching.relay.impair(down=Impairment(bits_per_second=2e6, queue_ms=200))
     watching.page.wait(f"applianceViewer.video.videoWidth < {full}", PATIENCE_S)
     watching.sees_more(50)
-    assert watching.page.evaluate("applianceViewer.sessions") <= 2
+    assert watching.page.evaluate("applianceViewer.sessions") == 1, "a second session adds to the congestion that it flees from"
