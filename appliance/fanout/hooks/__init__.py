@@ -1,4 +1,4 @@
-"""Every place where the fan-out reaches into aiortc, aioice, pyOpenSSL and cryptography: ICE, DTLS and SCTP of one viewer by subclassing, nothing patched.
+"""Every place where the fan-out reaches into aiortc, aioice, pyOpenSSL and cryptography: one viewer's ICE, DTLS and SCTP, nothing patched.
 
 Called by fanout.session; verify() is called once at start. The libraries are pinned: they move only together with this folder.
 """
