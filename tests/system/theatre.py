@@ -14,6 +14,8 @@ from pathlib import Path
 from appliance.config import load
 from appliance.tokens import issue_for, link
 
+# Orderly ends take a fraction of it, but the machine may do much else.
+END_LIMIT_S = 20
 CONFIG = """\
 [server]
 listen = "127.0.0.1:{https}"
@@ -57,6 +59,17 @@ def wait_until(condition, seconds, what):
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+def _end(process):
+    """Ends it in order; TimeoutExpired if that took too long, when it has been killed so that it burdens no later test."""
+    process.terminate()
+    try:
+        process.wait(END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
 class Theatre:
     """Source and appliance. Use as a context manager; on leaving, both have ended and left nothing."""
 
@@ -82,8 +95,10 @@ class Theatre:
         return self
 
     def __exit__(self, *_):
-        self.stop()
-        self.stop_source()
+        try:
+            self.stop()
+        finally:
+            self.stop_source()
 
     def start_source(self, *options):
         group, port = free_group()
@@ -94,9 +109,8 @@ class Theatre:
 
     def stop_source(self):
         if self.source:
-            self.source.terminate()
-            self.source.wait(5)
-            self.source = None
+            source, self.source = self.source, None
+            _end(source)
 
     def start(self, seconds=90):
         self.process = self._popen("run", "--config", str(self.config_path), log="appliance.log")
@@ -111,10 +125,9 @@ class Theatre:
         """Ends the appliance in order; returns the seconds that took."""
         if not self.process:
             return 0.0
-        begun = time.monotonic()
-        self.process.terminate()
-        self.process.wait(10)
+        begun, process = time.monotonic(), self.process
         self.process = None
+        _end(process)
         return time.monotonic() - begun
 
     def _popen(self, *arguments, log):
