@@ -1,11 +1,10 @@
-"""One UDP port for every viewer of every worker: Chromium, Firefox and GStreamer through it, and a worker that dies."""
+"""One UDP port for every viewer of every worker: Chromium and GStreamer through it, and a worker that dies. (Firefox: test_other_viewers.py.)"""
 import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.system.firefox import Firefox
 from tests.system.test_whep import host_addresses
 from tests.system.theatre import Theatre, free_ports, wait_until
 
@@ -81,12 +80,3 @@ def test_gstreamer_plays_through_it(theatre):
     ended = subprocess.run(["/usr/bin/python3", PLAYER, url, theatre.token("expert"), "6"], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert json.loads(ended.stdout.splitlines()[-1])["pictures"] > 20
-
-
-def test_firefox_plays_through_it(theatre, tmp_path):
-    with Firefox(tmp_path) as firefox:
-        page = firefox.open(theatre.link("expert"))
-        page.wait("window.applianceViewer && applianceViewer.frames > 30", 60)
-        page.open("about:blank")
-    wait_until(lambda: theatre.metric("appliance_fanout_viewers", rendition="expert.vp8") == 0, 30, "the viewer to be gone")
-    assert " 404 " not in theatre.log_path.read_text(), "a page that goes away asks for what has happened already"

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from tests.system.firefox import Firefox
-from tests.system.theatre import wait_until
+from tests.system.theatre import Theatre, free_ports, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -25,3 +25,13 @@ def test_firefox_shows_the_picture_with_its_records(theatre, firefox):
     assert theatre.metric("appliance_fanout_viewers", rendition="expert.vp8") + theatre.metric("appliance_fanout_viewers", rendition="expert") == 1
     page.open("about:blank")
     wait_until(lambda: theatre.metric("appliance_fanout_viewers") == 0, 15, "the viewer to be gone")
+
+
+def test_firefox_plays_through_one_port_for_all(firefox, tmp_path):
+    [port] = free_ports(1)
+    with Theatre(tmp_path, ["--size", "640x360", "--rate", "25"], server=f'media_ports = "{port}"') as theatre:
+        page = firefox.open(theatre.link("expert"))
+        page.wait("window.applianceViewer && applianceViewer.frames > 30", 60)
+        page.open("about:blank")
+        wait_until(lambda: theatre.metric("appliance_fanout_viewers") == 0, 15, "the viewer to be gone")
+        assert " 404 " not in theatre.log_path.read_text(), "a page that goes away asks for what has happened already"

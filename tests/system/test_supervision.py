@@ -187,11 +187,11 @@ def test_too_little_memory_is_said_before_it_is_taken(tmp_path):
     assert "memory" in result.stderr and "50 MiB left" in result.stderr
 
 
-def keep_killing(process, stage, seconds):
-    """SIGKILL for every process of the stage as soon as it shows."""
+def keep_killing(process, stage, seconds, enough=threading.Event()):
+    """SIGKILL for every process of the stage as soon as it shows, for so long or until it is enough."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     deadline = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < deadline:
+    while process.poll() is None and time.monotonic() < deadline and not enough.is_set():
         for pid in children.read_text().split():
             try:
                 if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(f"stage\0{stage}\0".encode()):
@@ -212,12 +212,15 @@ def test_a_shared_stage_that_never_works_ends_the_whole_with_a_reason(tmp_path):
 
 def test_a_stream_that_never_works_is_parked_and_the_rest_goes_on(idle):
     idle.start()
-    process = idle.process
-    killer = threading.Thread(target=keep_killing, args=(process, "convert.endoscope", 40))
+    process, enough = idle.process, threading.Event()
+    killer = threading.Thread(target=keep_killing, args=(process, "convert.endoscope", 60, enough))
     killer.start()
-    wait_until(lambda: "stands still" in idle.log_path.read_text(), 40, "the stage to be parked")
-    assert process.poll() is None and idle.healthz()[0] == 503
-    killer.join()
+    try:
+        wait_until(lambda: "stands still" in idle.log_path.read_text(), 50, "the stage to be parked")
+        assert process.poll() is None and idle.healthz()[0] == 503
+    finally:
+        enough.set()
+        killer.join()
     wait_until(idle.healthy, 20, "the stage to be tried again")
 
 
