@@ -1,4 +1,5 @@
 """One stage in the test's own process, with real rings and counters, and the far ends of its rings in the test's hands."""
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
@@ -44,7 +45,9 @@ class Workbench:
         self.resources = Resources(self.config, self._topology)
         self._undo.callback(self.resources.close)
         spec = next(spec for spec in self._topology.stages if spec.name == name)
-        self.stage = Stage(self.resources.plan_of(spec, self.config, self._topology))
+        plan = self.resources.plan_of(spec, self.config, self._topology)
+        # Stage and resources live in one process here, and each closes its sockets: a number that both own would be closed twice.
+        self.stage = Stage(replace(plan, sockets={kind: os.dup(number) for kind, number in plan.sockets.items()}))
 
     def _end_of(self, stage: str, ring: str, index: int = -1):
         spec = next(spec for spec in self._topology.stages if spec.name == stage)

@@ -4,6 +4,7 @@ Called by fanout.session with plain bytes (SRTCP is undone by then). Knows no cl
 """
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from appliance.errors import ProtocolError
 
@@ -13,6 +14,8 @@ _CNAME, _RRTR, _DLRR = 1, 4, 5
 _VERSION = 2
 _REMB, _REMB_SOURCES_AT = b"REMB", 8
 _REPORT = struct.Struct("!IIIIII")
+_SENDER_REPORT = struct.Struct("!BBHIQIII")
+DESCRIPTIONS_KEPT = 64  # a worker has a source for each stream, audience and codec
 _UNIX_TO_NTP_S = 2_208_988_800
 _SECOND_NS = 1_000_000_000
 
@@ -120,10 +123,16 @@ def _read_extended(feedback: Feedback, body: bytes) -> None:
 
 def sender_report(ssrc: int, ntp: int, rtp_timestamp: int, packets: int, octets: int, cname: bytes) -> bytes:
     """A compound of a sender report (the RTP time of the NTP instant) and the source's CNAME."""
-    report = struct.pack("!BBHIQIII", _VERSION << 6, SENDER_REPORT, 6, ssrc, ntp, rtp_timestamp, packets & 0xFFFF_FFFF, octets & 0xFFFF_FFFF)
+    return _SENDER_REPORT.pack(_VERSION << 6, SENDER_REPORT, 6, ssrc, ntp, rtp_timestamp, packets & 0xFFFF_FFFF,
+                               octets & 0xFFFF_FFFF) + _source_description(ssrc, cname)
+
+
+@lru_cache(DESCRIPTIONS_KEPT)
+def _source_description(ssrc: int, cname: bytes) -> bytes:
+    """The same in every report of a source."""
     item = struct.pack("!IBB", ssrc, _CNAME, len(cname)) + cname
     item += bytes(4 - len(item) % 4)
-    return report + struct.pack("!BBH", _VERSION << 6 | 1, SOURCE_DESCRIPTION, len(item) // 4) + item
+    return struct.pack("!BBH", _VERSION << 6 | 1, SOURCE_DESCRIPTION, len(item) // 4) + item
 
 
 def last_reference_times(ssrc: int, heard: list[tuple[int, int, int]]) -> bytes:
