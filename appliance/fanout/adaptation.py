@@ -25,7 +25,7 @@ MOVE_LIMIT_S = 5.0
 # libwebrtc sets its estimate to this much of what arrives whenever packets queue up.
 ESTIMATE_OF_ARRIVING = 0.85
 # It does so under jitter too, and then grows by a few kbit/s a second; so it counts only beside a queue or a loss of our own knowledge.
-# Measured: 20 ms jitter and a picture that came to life: 1.4 Mbit/s for the 4.3 that arrived (2026-11-22).
+# Measured: 20 ms jitter on a busy machine: 1.4 Mbit/s for the 4.3 that arrived (Chromium 156, 2026-11-22).
 # It must be lower than that and must not recover; far below what is sent, the queue is filling now.
 # Measured: 2 Mbit/s for 4.7: 0.8 of the rate sent after 0.2 s, 0.57 after 0.5 s, 0.26 after a second (Chromium 156, 2026-11-22).
 ESTIMATE_LOW, ESTIMATE_LOW_S = 0.8, 3.0
