@@ -23,7 +23,7 @@ ROWS = {"reception": reception, "flows": flows, "latency": latency, "crowd": cro
         "joins": joins, "network": network, "soak": soak}
 """Each takes a table and an empty folder, and adds its figures to the table."""
 ONLY_WHEN_NAMED = ("soak",)
-BRIEF = {"reception": dict(seconds=1), "flows": dict(seconds=1), "latency": dict(seconds=2), "crowd": dict(seconds=2, viewers=5),
+BRIEF = {"reception": dict(seconds=2), "flows": dict(seconds=1), "latency": dict(seconds=2), "crowd": dict(seconds=2, viewers=5),
          "stages": dict(seconds=2, joins=3), "fanout": dict(seconds=1, viewers=5),
          "metadata": dict(seconds=1, viewers=5), "joins": dict(watching=3, joining=3), "network": dict(seconds=1), "soak": dict(minutes=0.1)}
 

@@ -1,9 +1,11 @@
 """A browser that shares no code with Chromium: Firefox, which has no H.264 here and so plays VP8. (GStreamer's webrtcbin: test_whep.py.)"""
+import json
 import time
 
 import pytest
 
 from tests.system.firefox import Firefox
+from tests.system.test_whep import host_addresses
 from tests.system.theatre import Theatre, free_ports, wait_until
 
 
@@ -29,7 +31,9 @@ def test_firefox_shows_the_picture_with_its_records(theatre, firefox):
 
 def test_firefox_plays_through_one_port_for_all(firefox, tmp_path):
     [port] = free_ports(1)
-    with Theatre(tmp_path, ["--size", "640x360", "--rate", "25"], server=f'media_ports = "{port}"') as theatre:
+    addresses = json.dumps(["127.0.0.1", *host_addresses()[:1]])  # Firefox asks no loopback address, and the one port waits to be asked
+    server = f'media_ports = "{port}"\nmedia_addresses = {addresses}'
+    with Theatre(tmp_path, ["--size", "640x360", "--rate", "25"], server=server) as theatre:
         page = firefox.open(theatre.link("expert"))
         page.wait("window.applianceViewer && applianceViewer.frames > 30", 60)
         page.open("about:blank")
