@@ -79,22 +79,22 @@ def test_cells_are_seen_by_another_process(segment):
     assert Counters(segment, "ingest.b").counter("packets_total").value == 42
 
 
-def test_demand_sums_over_workers_and_renditions():
-    declared = (Metric("appliance_fanout_viewers", GAUGE, "", scope=("stage", "stream", "rendition")),
-                Metric("appliance_fanout_keyframe_requests_total", COUNTER, "", scope=("stage", "stream", "rendition")))
+def test_demand_sums_over_workers_and_what_a_coding_serves():
+    scope = ("stage", "stream", "rendition", "coding")
+    declared = (Metric("appliance_fanout_viewers", GAUGE, "", scope=scope), Metric("appliance_fanout_keyframe_requests_total", COUNTER, "", scope=scope))
     series = []
     for worker in ("fanout.0", "fanout.1"):
-        for rendition in ("expert", "class"):
+        for rendition, coding in (("expert", "expert"), ("class", "expert"), ("class.vp8", "expert.vp8")):
             first = series[-1].first + series[-1].cells if series else 0
-            series += series_of(worker, declared, {"stage": worker, "stream": "a", "rendition": rendition}, first)
+            series += series_of(worker, declared, {"stage": worker, "stream": "a", "rendition": rendition, "coding": coding}, first)
     segment = Segment.create(series)
     workers = [Counters(segment, worker) for worker in ("fanout.0", "fanout.1")]
-    expert, everyone = Demand(workers[0], "a", "expert"), Demand(workers[0], "a")
-    assert (expert.watchers(), everyone.watchers(), everyone.keyframes_requested()) == (0, 0, 0)
+    h264, everyone = Demand(workers[0], "a", "expert"), Demand(workers[0], "a")
+    assert (h264.watchers(), everyone.watchers(), everyone.keyframes_requested()) == (0, 0, 0)
     workers[0].gauge("appliance_fanout_viewers", stream="a", rendition="expert").set(2)
-    workers[1].gauge("appliance_fanout_viewers", stream="a", rendition="expert").set(3)
-    workers[1].gauge("appliance_fanout_viewers", stream="a", rendition="class").set(4)
-    workers[0].counter("appliance_fanout_keyframe_requests_total", stream="a", rendition="class").add()
-    assert (expert.watchers(), everyone.watchers()) == (5, 9)
-    assert (expert.keyframes_requested(), everyone.keyframes_requested()) == (0, 1)
+    workers[1].gauge("appliance_fanout_viewers", stream="a", rendition="class").set(3)
+    workers[1].gauge("appliance_fanout_viewers", stream="a", rendition="class.vp8").set(4)
+    workers[0].counter("appliance_fanout_keyframe_requests_total", stream="a", rendition="class.vp8").add()
+    assert (h264.watchers(), everyone.watchers()) == (5, 9)
+    assert (h264.keyframes_requested(), everyone.keyframes_requested()) == (0, 1)
     os.close(segment.fd)
