@@ -19,7 +19,7 @@
 #define BUFFER_STAGGER_BYTES 1600u
 #define CONTROL_BYTES 128u
 /* Measured: waking for every packet costs twice the time a packet that a batch does. */
-#define BATCH_PAUSE_NS 500000
+#define BATCH_PAUSE_NS 1000000
 /* Silence after which the reader blocks in poll instead of looking again after a pause: longer than a vertical blanking. */
 #define BLANKING_NS_MAX 5000000ll
 
