@@ -109,9 +109,35 @@ class Flag(IntFlag):
     STATIC = 4
     DISCONTINUITY = 8
     MISMATCH = 16  # what arrives is not what the SDP describes: shown to nobody
+    SECOND_FIELD = 32  # of an interlaced frame: its rows lie below the first field's
 
 
-KEYFRAME, INCOMPLETE, STATIC, DISCONTINUITY, MISMATCH = Flag
+KEYFRAME, INCOMPLETE, STATIC, DISCONTINUITY, MISMATCH, SECOND_FIELD = Flag
+
+
+@dataclass(frozen=True)
+class Pgroup:
+    """The smallest unit of samples on the wire, whole octets, most significant bit first (ST 2110-20 section 6.2)."""
+
+    octets: int
+    columns: int
+    """Pixels of one row that it covers."""
+    rows: int = 1
+    """Rows that it covers: two of 4:2:0."""
+
+    @property
+    def pixels(self) -> int:
+        """Pixels that it covers in all, as the standard's tables count them."""
+        return self.columns * self.rows
+
+
+# Source: ST 2110-20 tables 1 to 3, by depth. Order of samples: Cb Y0 Cr Y1; Cb Y Cr or R G B; Y00 Y01 Y10 Y11 Cb Cr.
+_PGROUPS_422 = {8: Pgroup(4, 2), 10: Pgroup(5, 2), 12: Pgroup(6, 2), 16: Pgroup(8, 2)}
+_PGROUPS_444 = {8: Pgroup(3, 1), 10: Pgroup(15, 4), 12: Pgroup(9, 2), 16: Pgroup(6, 1)}
+_PGROUPS_420 = {8: Pgroup(6, 2, 2), 10: Pgroup(15, 4, 2), 12: Pgroup(9, 2, 2), 16: Pgroup(12, 2, 2)}
+PGROUPS = {f"{colours}-{sampling}": pgroups for colours in ("YCbCr", "CLYCbCr", "ICtCp")
+           for sampling, pgroups in (("4:2:2", _PGROUPS_422), ("4:4:4", _PGROUPS_444), ("4:2:0", _PGROUPS_420))} | {"RGB": _PGROUPS_444}
+"""Pgroups by sampling and depth."""
 
 
 @dataclass(frozen=True)
@@ -131,24 +157,34 @@ class VideoFormat:
     packing: str = "2110GPM"
 
     @property
-    def pgroup_bytes(self) -> int:
-        """Octets of one 4:2:2 pgroup (two pixels: Cb Y0 Cr Y1), most significant bit first."""
-        return self.depth * 4 // 8
+    def pgroup(self) -> Pgroup:
+        """Its unit on the wire. KeyError for a sampling or depth that has none here (`sdp.SUPPORTED` refuses those)."""
+        return PGROUPS[self.sampling][self.depth]
 
     @property
-    def pgroup_pixels(self) -> int:
-        """Pixels that one pgroup covers."""
-        return 2
+    def by_fields(self) -> bool:
+        """Whether each field is a raw frame of its own, with its own RTP timestamp; the segments of a PsF frame are woven on arrival."""
+        return self.interlaced and not self.segmented
 
     @property
-    def row_bytes(self) -> int:
+    def picture_rate(self) -> Fraction:
+        """Raw frames, and so pictures, a second: twice the frame rate where every field becomes a picture."""
+        return self.rate * 2 if self.by_fields else self.rate
+
+    @property
+    def raw_rows(self) -> int:
+        """Rows of pgroups in a raw frame: of a field the first one's; the second field of an odd height has one row less."""
+        return -(-self.height // 2) if self.by_fields else self.height // self.pgroup.rows
+
+    @property
+    def raw_row_bytes(self) -> int:
         """Octets of one row of packed pgroups."""
-        return self.width // self.pgroup_pixels * self.pgroup_bytes
+        return self.width // self.pgroup.columns * self.pgroup.octets
 
     @property
     def frame_bytes(self) -> int:
-        """Octets of a raw frame: rows one after another without padding."""
-        return self.row_bytes * self.height
+        """Octets of a raw frame, which is what a slot holds: rows of pgroups one after another without padding."""
+        return self.raw_row_bytes * self.raw_rows
 
     @property
     def frame_ns(self) -> int:
@@ -157,12 +193,17 @@ class VideoFormat:
 
     def to_bytes(self) -> bytes:
         """32 octets that two processes compare before they share a raw ring."""
-        text = f"{self.sampling} {self.depth} {int(self.interlaced)}"
+        text = f"{self.sampling} {self.depth} {self.scan}"
         return struct.pack("<4sHH24s", b"RAW1", self.width, self.height, text.encode())
 
+    @property
+    def scan(self) -> str:
+        """"p", "i" or "PsF"."""
+        return "PsF" if self.segmented else "i" if self.interlaced else "p"
+
     def __str__(self) -> str:
-        rate = f"{float(self.rate):.2f}".rstrip("0").rstrip(".")
-        return f"{self.width}x{self.height}{'i' if self.interlaced else 'p'}{rate} {self.sampling} {self.depth} bit"
+        rate = f"{float(self.picture_rate):.2f}".rstrip("0").rstrip(".")
+        return f"{self.width}x{self.height}{self.scan}{rate} {self.sampling} {self.depth} bit"
 
 
 @dataclass(frozen=True)

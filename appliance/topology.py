@@ -139,9 +139,9 @@ def _encoder_of(stream: str, coding: Rendition) -> str:
 
 def _units(level: Level, encoder: EncoderConfig, video: VideoFormat) -> tuple[int, int]:
     """(slots, octets of a slot) of a units ring: the same time for every level, and room for its keyframes."""
-    step = level.frame_step(video.rate)
+    step = level.frame_step(video.picture_rate)
     width, height = level.raster_of(video.width, video.height)
-    vbv_bytes = VBV_FRAMES * encoder.bitrate_kbps_of(level) * 125 * step / video.rate
+    vbv_bytes = VBV_FRAMES * encoder.bitrate_kbps_of(level) * 125 * step / video.picture_rate
     return UNIT_SLOTS // step, min(UNIT_BYTES_MAX, max(UNIT_BYTES_MIN, width * height // UNIT_PIXELS_PER_BYTE, int(2 * vbv_bytes)))
 
 

@@ -97,7 +97,7 @@ cdef class Scene:
         assert not stamped or (width >= SCENE_STAMP_CELLS * SCENE_STAMP_CELL_PIXELS and height >= SCENE_STAMP_ROWS)
 
         self.scene.width, self.scene.height, self.scene.depth = width, height, format.depth
-        self.scene.row_bytes, self.scene.texture_stride, self.scene.margin = format.row_bytes, stride, margin
+        self.scene.row_bytes, self.scene.texture_stride, self.scene.margin = format.raw_row_bytes, stride, margin
         for index in range(3):
             self.scene.texture[index] = <const int16_t *><size_t>texture[index].ctypes.data
             self.scene.rows[index] = <int16_t *><size_t>rows[index].ctypes.data
@@ -157,7 +157,7 @@ cdef class Pacing:
         self.scene = scene
         self.pacing.fd, self.pacing.segmented, self.pacing.span_ns = fd, segmented, span_ns
         self.pacing.payload_type, self.pacing.ssrc, self.pacing.sequence = payload_type, ssrc, sequence
-        if pacing_open(&self.pacing, scene.scene.frame, format.row_bytes, format.height, format.pgroup_bytes) < 0:
+        if pacing_open(&self.pacing, scene.scene.frame, format.raw_row_bytes, format.height, format.pgroup.octets) < 0:
             raise MemoryError
 
     def __dealloc__(self):

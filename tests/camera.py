@@ -81,7 +81,7 @@ class Assembled:
     def attach(self, writer: RingWriter, **options) -> Assembly:
         """An assembly that writes through this writer."""
         format = self.format
-        return Assembly(writer, width=format.width, height=format.height, pgroup_bytes=format.pgroup_bytes, pgroup_pixels=format.pgroup_pixels,
+        return Assembly(writer, width=format.width, height=format.height, pgroup_bytes=format.pgroup.octets, pgroup_pixels=format.pgroup.columns,
                         payload_type=PAYLOAD_TYPE, neutral_pgroup=rfc4175.neutral_pgroup(format), **options)
 
     def feed(self, packets) -> list[Frame]:
@@ -123,4 +123,4 @@ class Assembled:
 
 def rows(samples: bytes, format: VideoFormat = SMALL) -> list[bytes]:
     """The rows of a raw frame."""
-    return [samples[start:start + format.row_bytes] for start in range(0, format.frame_bytes, format.row_bytes)]
+    return [samples[start:start + format.raw_row_bytes] for start in range(0, format.frame_bytes, format.raw_row_bytes)]

@@ -69,7 +69,7 @@ class Encoding:
         self._unit_bytes_max = min(writer.slot_bytes for writer in self._writers)
         self._demand = Demand(stage.counters, stream, rendition.name)
         self._keyframes = KeyframeSchedule(stage.config.encoder.keyframe_interval_s * _SECOND_NS)
-        self._frame_step = rendition.level.frame_step(video.rate)
+        self._frame_step = rendition.level.frame_step(video.picture_rate)
         planar = PlanarFormat(video.width, video.height)
         self._scaled = _Scaled(planar, self.settings.planar) if self.settings.planar != planar else None
         self._number = self._faults = 0
@@ -245,6 +245,6 @@ def settings_of(stage: Stage, rendition: Rendition) -> EncoderSettings:
     video = stage.flows[stage.name.split(".")[1]].video.format
     wanted, level = stage.config.encoder, rendition.level
     return EncoderSettings(
-        planar=PlanarFormat(*level.raster_of(video.width, video.height)), rate=video.rate / level.frame_step(video.rate),
+        planar=PlanarFormat(*level.raster_of(video.width, video.height)), rate=video.picture_rate / level.frame_step(video.picture_rate),
         bitrate_bps=wanted.bitrate_kbps_of(level) * 1000, profile=wanted.h264_profile, preset=wanted.preset, threads=wanted.threads,
         colour=colour_of(video))

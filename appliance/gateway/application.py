@@ -91,7 +91,7 @@ def _streams(config: Config, flows: Mapping[str, Flows], doorkeeper: Doorkeeper,
             if grant.allows(stream.name):
                 video = flows[stream.name].video.format
                 streams.append({"name": stream.name, "title": stream.title, "audience": grant.audience.value, "live": liveness.live(stream.name, now_s),
-                                "width": video.width, "height": video.height, "rate": round(float(video.rate), 3)})
+                                "width": video.width, "height": video.height, "rate": round(float(video.picture_rate), 3)})
         return web.Response(body=json.dumps({"streams": streams}).encode(), content_type="application/json")
     return answer
 

@@ -66,7 +66,7 @@ def place(frame: bytearray | memoryview, segments: Iterable[Srd], samples: bytes
     """Writes parsed samples to their place in a raw frame (rows of packed pgroups without padding)."""
     at = 0
     for segment in segments:
-        start = segment.row * format.row_bytes + segment.offset // format.pgroup_pixels * format.pgroup_bytes
+        start = segment.row * format.raw_row_bytes + segment.offset // format.pgroup.columns * format.pgroup.octets
         frame[start:start + segment.length] = samples[at:at + segment.length]
         at += segment.length
 
@@ -81,15 +81,15 @@ def neutral_pgroup(format: VideoFormat) -> bytes:
 
 def row_split(format: VideoFormat, maxudp: int = 1460) -> list[int]:
     """Pgroups of each packet of one row in general packing: as few packets as fit `maxudp`, as equal as can be."""
-    room = (maxudp - _UDP_AND_RTP_BYTES - _EXTENDED_SEQUENCE_BYTES - SRD_HEADER_BYTES) // format.pgroup_bytes
-    row_pgroups = format.row_bytes // format.pgroup_bytes
+    room = (maxudp - _UDP_AND_RTP_BYTES - _EXTENDED_SEQUENCE_BYTES - SRD_HEADER_BYTES) // format.pgroup.octets
+    row_pgroups = format.raw_row_bytes // format.pgroup.octets
     count = -(-row_pgroups // room)
     return [row_pgroups // count + (number < row_pgroups % count) for number in range(count)]
 
 
 def block_split(format: VideoFormat) -> list[int]:
     """Pgroups of each packet in block packing; rows are straddled."""
-    return [BLOCK_BYTES // format.pgroup_bytes]
+    return [BLOCK_BYTES // format.pgroup.octets]
 
 
 def packetise(frame: bytes | memoryview, format: VideoFormat, split: Iterable[int], first_sequence: int = 0) -> Iterator[bytes]:
@@ -97,7 +97,7 @@ def packetise(frame: bytes | memoryview, format: VideoFormat, split: Iterable[in
 
     `split` is how many pgroups each packet carries, begun again when it ends. A packet that would touch more than three rows is cut there.
     """
-    row_pgroups = format.row_bytes // format.pgroup_bytes
+    row_pgroups = format.raw_row_bytes // format.pgroup.octets
     total, first, sequence = row_pgroups * format.height, 0, first_sequence
     for wanted in cycle(split):
         if first == total:
@@ -105,7 +105,7 @@ def packetise(frame: bytes | memoryview, format: VideoFormat, split: Iterable[in
         limit = (first // row_pgroups + SEGMENTS_SENT_MAX) * row_pgroups
         end = min(first + max(wanted, 1), limit, total)
         yield struct.pack("!H", sequence >> 16 & 0xFFFF) + _headers(first, end, row_pgroups, format) + bytes(
-            frame[first * format.pgroup_bytes:end * format.pgroup_bytes])
+            frame[first * format.pgroup.octets:end * format.pgroup.octets])
         first, sequence = end, sequence + 1
 
 
@@ -116,7 +116,7 @@ def _headers(first: int, end: int, row_pgroups: int, format: VideoFormat) -> byt
         row, offset = divmod(first, row_pgroups)
         stop = min(end, (row + 1) * row_pgroups)
         continuation = stop < end
-        headers += struct.pack("!HHH", (stop - first) * format.pgroup_bytes, row, continuation << 15 | offset * format.pgroup_pixels)
+        headers += struct.pack("!HHH", (stop - first) * format.pgroup.octets, row, continuation << 15 | offset * format.pgroup.columns)
         first = stop
     return headers
 
@@ -127,12 +127,12 @@ def _read_header(payload: bytes, at: int) -> Srd:
 
 
 def _check(segment: Srd, format: VideoFormat) -> None:
-    if segment.length % format.pgroup_bytes:
-        raise ProtocolError("srd_length", f"{segment.length} octets are not whole pgroups of {format.pgroup_bytes}")
+    if segment.length % format.pgroup.octets:
+        raise ProtocolError("srd_length", f"{segment.length} octets are not whole pgroups of {format.pgroup.octets}")
     if segment.field:
         raise ProtocolError("srd_field", "a second field in a progressive raster")
     if segment.row >= format.height:
         raise ProtocolError("srd_row", f"row {segment.row} of a raster of {format.height}")
-    end = segment.offset + segment.length // format.pgroup_bytes * format.pgroup_pixels
-    if segment.offset % format.pgroup_pixels or end > format.width:
+    end = segment.offset + segment.length // format.pgroup.octets * format.pgroup.columns
+    if segment.offset % format.pgroup.columns or end > format.width:
         raise ProtocolError("srd_offset", f"pixels {segment.offset} to {end} of a row of {format.width}")

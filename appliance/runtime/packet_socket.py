@@ -49,7 +49,7 @@ class PacketSocket:
 
 def ring_blocks(format: VideoFormat) -> int:
     """Blocks of the ring for a raster and rate: RING_NS of it, within RING_BYTES_MIN and RING_BYTES_MAX."""
-    wanted = format.frame_bytes * format.rate * _HEADERS_SHARE * RING_NS / 1_000_000_000
+    wanted = format.frame_bytes * format.picture_rate * _HEADERS_SHARE * RING_NS / 1_000_000_000
     return -(-int(min(max(wanted, RING_BYTES_MIN), RING_BYTES_MAX)) // BLOCK_BYTES)
 
 

@@ -563,7 +563,7 @@ def test_whatever_the_network_does_a_frame_is_the_camera_s_or_says_what_is_not(s
             holes = [at for at in range(0, len(sent), 5) if frame.samples[at:at + 5] != sent[at:at + 5]]
             # Of two frames published at once the test's reader sees the second, whose holes are the first's. Rows that never were whole are grey.
             assert frame.skipped > skipped or all(frame.samples[at:at + 5] in (previous[at:at + 5], GREY_ROW[:5]) for at in holes)
-            assert len({at // SMALL.row_bytes for at in holes}) <= frame.rows_missing <= SMALL.height
+            assert len({at // SMALL.raw_row_bytes for at in holes}) <= frame.rows_missing <= SMALL.height
         else:
             assert frame.samples == sent and frame.rows_missing == 0
         previous, skipped = frame.samples, frame.skipped

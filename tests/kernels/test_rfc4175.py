@@ -13,7 +13,7 @@ formats = st.sampled_from((VideoFormat(16, 6), VideoFormat(16, 6, depth=8), Vide
 
 
 def by_kernel(packet, format):
-    return kernel.read(packet, PAYLOAD_TYPE, format.width, format.height, format.pgroup_bytes, format.pgroup_pixels)
+    return kernel.read(packet, PAYLOAD_TYPE, format.width, format.height, format.pgroup.octets, format.pgroup.columns)
 
 
 def by_twin(packet, format):
@@ -36,7 +36,7 @@ def packets(draw):
     count = draw(st.one_of(st.integers(1, 4), st.integers(15, 18)))
     headers, octets = b"", 0
     for number in range(count):
-        length = draw(st.one_of(small.map(lambda pgroups: pgroups % 9 * format.pgroup_bytes), word))
+        length = draw(st.one_of(small.map(lambda pgroups: pgroups % 9 * format.pgroup.octets), word))
         more = (number < count - 1) << 15 if draw(st.integers(0, 9)) else draw(st.sampled_from((0, 0x8000)))
         headers += length.to_bytes(2, "big") + draw(word).to_bytes(2, "big") + (draw(word) & 0x7FFF | more).to_bytes(2, "big")
         octets += min(length, 200)

@@ -3,14 +3,35 @@ from fractions import Fraction
 
 import pytest
 
-from appliance.frame import CODINGS, LEVELS, RENDITIONS, Audience, Codec, Level, PlanarFormat, Rendition, VideoFormat
+from appliance.frame import CODINGS, LEVELS, PGROUPS, RENDITIONS, Audience, Codec, Level, PlanarFormat, Rendition, VideoFormat
 
 
 @pytest.mark.parametrize("depth, row, frame", [(10, 3200, 2_304_000), (8, 2560, 1_843_200)])
 def test_a_720p_frame_has_the_octets_of_its_pgroups(depth, row, frame):
     video = VideoFormat(1280, 720, depth=depth)
-    assert (video.row_bytes, video.frame_bytes) == (row, frame)
+    assert (video.raw_row_bytes, video.frame_bytes) == (row, frame)
     assert video.frame_ns == 20_000_000
+
+
+@pytest.mark.parametrize("sampling, octets, pixels", [
+    ("YCbCr-4:2:2", (4, 5, 6, 8), (2, 2, 2, 2)), ("YCbCr-4:4:4", (3, 15, 9, 6), (1, 4, 2, 1)), ("RGB", (3, 15, 9, 6), (1, 4, 2, 1)),
+    ("YCbCr-4:2:0", (6, 15, 9, 12), (4, 8, 4, 4)), ("CLYCbCr-4:2:2", (4, 5, 6, 8), (2, 2, 2, 2)), ("ICtCp-4:2:0", (6, 15, 9, 12), (4, 8, 4, 4))])
+def test_pgroups_are_those_of_the_standards_tables(sampling, octets, pixels):
+    pgroups = [PGROUPS[sampling][depth] for depth in (8, 10, 12, 16)]
+    assert tuple(pgroup.octets for pgroup in pgroups) == octets
+    assert tuple(pgroup.pixels for pgroup in pgroups) == pixels
+    samples = {"4:2:2": 2, "4:2:0": Fraction(3, 2)}.get(sampling[-5:], 3)  # to a pixel
+    assert all(pgroup.octets * 8 == pgroup.pixels * samples * depth for pgroup, depth in zip(pgroups, (8, 10, 12, 16), strict=True))
+
+
+@pytest.mark.parametrize("fields, raw_rows, picture_rate, text", [
+    ({}, 1080, 25, "1920x1080p25"), ({"interlaced": True}, 540, 50, "1920x1080i50"), ({"interlaced": True, "segmented": True}, 1080, 25, "1920x1080PsF25"),
+    ({"sampling": "YCbCr-4:2:0"}, 540, 25, "1920x1080p25"), ({"interlaced": True, "height": 487}, 244, 50, "1920x487i50")])
+def test_a_raw_frame_is_a_frame_or_a_field(fields, raw_rows, picture_rate, text):
+    video = VideoFormat(**{"width": 1920, "height": 1080, "rate": Fraction(25)} | fields)
+    assert (video.raw_rows, video.picture_rate) == (raw_rows, picture_rate)
+    assert video.frame_bytes == raw_rows * video.raw_row_bytes
+    assert str(video).startswith(text + " ")
 
 
 def test_a_format_reads_well():
@@ -19,8 +40,9 @@ def test_a_format_reads_well():
 
 
 def test_ring_formats_differ_where_frames_would():
-    formats = [VideoFormat(1280, 720), VideoFormat(1280, 720, depth=8), VideoFormat(1280, 722), VideoFormat(1282, 720)]
-    assert len({video.to_bytes() for video in formats}) == 4
+    formats = [VideoFormat(1280, 720), VideoFormat(1280, 720, depth=8), VideoFormat(1280, 722), VideoFormat(1282, 720),
+               VideoFormat(1280, 720, interlaced=True), VideoFormat(1280, 720, interlaced=True, segmented=True), VideoFormat(1280, 720, sampling="RGB")]
+    assert len({video.to_bytes() for video in formats}) == len(formats)
     assert all(len(video.to_bytes()) == 32 for video in formats)
     assert len(PlanarFormat(1280, 720).to_bytes()) == 32
 

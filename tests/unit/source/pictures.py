@@ -6,8 +6,8 @@ STAMP_SYNC = "1010010111000011"
 
 def planes(frame, format) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Y (rows, columns), Cb, Cr (rows, columns / 2) of a raw frame, in codes of its depth."""
-    octets = np.asarray(frame).reshape(format.height, -1, format.pgroup_bytes).astype(np.uint64)
-    bits = sum(octets[..., index] << np.uint64(8 * (format.pgroup_bytes - 1 - index)) for index in range(format.pgroup_bytes))
+    octets = np.asarray(frame).reshape(format.height, -1, format.pgroup.octets).astype(np.uint64)
+    bits = sum(octets[..., index] << np.uint64(8 * (format.pgroup.octets - 1 - index)) for index in range(format.pgroup.octets))
     cb, first, cr, second = ((bits >> np.uint64(format.depth * place)) & np.uint64((1 << format.depth) - 1) for place in (3, 2, 1, 0))
     return np.stack([first, second], axis=-1).reshape(format.height, -1).astype(int), cb.astype(int), cr.astype(int)
 

@@ -61,7 +61,7 @@ def test_a_frame_comes_back_whole(pair, format, segmented):
 def test_packets_are_few_and_never_too_large(pair, format):
     packets, _ = sent(pair, format)
     assert max(map(len, packets)) <= native.PAYLOAD_MAX
-    per_row = -(-format.row_bytes // 1430)
+    per_row = -(-format.raw_row_bytes // 1430)
     assert len(packets) <= per_row * format.height
 
 
