@@ -87,10 +87,17 @@ class CheckedGrain(NamedTuple):
     payload: bytes
     meta: list[Element]
     dynamic: Element | None
-    has_static: bool
+    static: list[Element]
+    """Elements of the static part, empty without one."""
+    class_uid: str
     instance_uid: str
     rate_hz: int
     """RTP clock of the described flow, 0 without a dynamic part."""
+
+    @property
+    def has_static(self) -> bool:
+        """Whether the static part is in this grain."""
+        return bool(self.static)
 
 
 # ---- building -------------------------------------------------------------------------------------------------------------------
@@ -204,10 +211,11 @@ def check_grain(payload: bytes) -> CheckedGrain:
     elif not static:
         raise ProtocolError("truncated", "a grain of meta information alone")
     instance_uid = _text(payload, by_tag[SOP_INSTANCE])
+    class_uid = _text(payload, by_tag[SOP_CLASS])
     if static:
-        _check_static(payload, static, instance_uid, _text(payload, by_tag[SOP_CLASS]))
+        _check_static(payload, static, instance_uid, class_uid)
     rate_hz = int.from_bytes(_value(payload, by_tag[SAMPLING_RATE]), "little") if dynamic is not None else 0
-    return CheckedGrain(payload, meta, dynamic, bool(static), instance_uid, rate_hz)
+    return CheckedGrain(payload, meta, dynamic, static, class_uid, instance_uid, rate_hz)
 
 
 def _check_meta(payload: bytes, meta: list[Element]) -> dict[int, Element]:
