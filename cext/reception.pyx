@@ -1,4 +1,4 @@
-# distutils: sources = cext/kernels/reception.c cext/kernels/packet_ring.c cext/kernels/ip_datagram.c cext/kernels/assembly.c cext/kernels/sequence.c cext/kernels/rfc4175.c cext/kernels/ring_sink.c cext/kernels/ring.c
+# distutils: sources = cext/kernels/reception.c cext/kernels/packet_ring.c cext/kernels/ip_datagram.c cext/kernels/arrival.c cext/kernels/assembly.c cext/kernels/sequence.c cext/kernels/rfc4175.c cext/kernels/ring_sink.c cext/kernels/ring.c
 # cython: embedsignature=True
 """Reception of one uncompressed video flow: socket or packet ring -> assembly -> raw ring, all in C with the GIL released.
 
@@ -17,9 +17,14 @@ cdef extern from "rfc4175.h" nogil:
     const char *malformed_reasons[]
     c_bool raster_set(raster *r, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels)
 
-cdef extern from "assembly.h" nogil:
+cdef extern from "arrival.h" nogil:
+    enum stamp: STAMPS
+    const char *stamp_kinds[]
     struct instant:
         int64_t tai_ns, monotonic_ns
+        stamp stamp
+
+cdef extern from "assembly.h" nogil:
     struct frame_sink:
         pass
     struct assembly_statistics:
@@ -52,7 +57,8 @@ cdef extern from "ring_sink.h" nogil:
 
 cdef extern from "reception.h" nogil:
     struct reception_statistics:
-        uint64_t datagrams, buffers, batches, kernel_drops
+        uint64_t datagrams, buffers, batches, kernel_drops, hardware_merged
+        uint64_t stamped[4]
     struct reception:
         reception_statistics statistics
     reception *reception_new(int fd)
@@ -73,6 +79,8 @@ cdef extern from "packet_ring.h" nogil:
     int packet_ring_run(packet_ring *r, assembly *a, int64_t duration_ns)
 
 BLOCK_BYTES, BLOCK_TIMEOUT_MS = RING_BLOCK_BYTES, RING_BLOCK_TIMEOUT_MS
+# What a packet's time may rest on, from the best to the humblest.
+STAMP_KINDS = tuple(stamp_kinds[kind].decode() for kind in range(<int>STAMPS))
 
 
 cdef class Assembly:
@@ -108,9 +116,9 @@ cdef class Assembly:
         if self.assembly != NULL:
             assembly_free(self.assembly)
 
-    def packet(self, const uint8_t[::1] packet not None, int64_t tai_ns, int64_t monotonic_ns):
-        """Takes one UDP payload that arrived at this time. For tests and replays; Reception does the same without Python."""
-        cdef instant now = instant(tai_ns, monotonic_ns)
+    def packet(self, const uint8_t[::1] packet not None, int64_t tai_ns, int64_t monotonic_ns, str kind="kernel"):
+        """Takes one UDP payload that arrived at this time, `kind` of STAMP_KINDS. For tests and replays; Reception does the same without Python."""
+        cdef instant now = instant(tai_ns, monotonic_ns, <stamp><int>STAMP_KINDS.index(kind))
         assembly_packet(self.assembly, &packet[0] if packet.shape[0] else NULL, packet.shape[0], &now)
 
     def tick(self, int64_t monotonic_ns):
@@ -163,7 +171,8 @@ cdef class Reception:
             raise OSError(-result, "reception failed")
 
     def statistics(self):
-        """Totals since the start: datagrams, buffers (merged datagrams are one), batches, kernel_drops; `refused` by reason, which the kernel counts."""
+        """Totals since the start: datagrams, buffers (merged datagrams are one), batches, kernel_drops, hardware_merged; `stamped` by kind; `refused` by
+        reason, which the kernel counts."""
         return _totals(&self.reception.statistics) | {"refused": {}}
 
 
@@ -194,10 +203,11 @@ cdef class PacketRing:
             raise OSError(-result, "reception failed")
 
     def statistics(self):
-        """Totals since the start: datagrams, buffers (merged datagrams are one), batches, kernel_drops; `refused` by reason."""
+        """Totals since the start: datagrams, buffers (merged datagrams are one), batches, kernel_drops, hardware_merged; `stamped` by kind; `refused` by reason."""
         refused = {refusal_reasons[i].decode(): self.ring.refused[i] for i in range(1, REFUSALS)}
         return _totals(&self.ring.statistics) | {"refused": refused}
 
 
 cdef dict _totals(const reception_statistics *s):
-    return {"datagrams": s.datagrams, "buffers": s.buffers, "batches": s.batches, "kernel_drops": s.kernel_drops}
+    return {"datagrams": s.datagrams, "buffers": s.buffers, "batches": s.batches, "kernel_drops": s.kernel_drops, "hardware_merged": s.hardware_merged,
+            "stamped": {name: s.stamped[kind] for kind, name in enumerate(STAMP_KINDS)}}

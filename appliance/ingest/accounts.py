@@ -2,10 +2,32 @@
 from collections import Counter
 from collections.abc import Hashable
 
+from appliance import clock
 from appliance.ingest.intake import Intake
 from appliance.protocol import rfc4175
 from appliance.runtime.counters import Cell, Counters
-from appliance.runtime.metrics import FRAMES_DROPPED, INGEST_REFUSALS
+from appliance.runtime.metrics import FRAMES_DROPPED, INGEST_REFUSALS, INGEST_STAMPS
+
+STAMP_INTERVAL_NS = 1_000_000_000
+
+
+class StampKind:
+    """Shows what a path's arrival times rest on: the humblest kind of the last second; a second without packets changes nothing."""
+
+    def __init__(self, counters: Counters, path: str, now_ns: int) -> None:
+        self._cells = [counters.gauge("appliance_ingest_timestamp_info", path=path, kind=kind) for kind in INGEST_STAMPS]
+        self._before: dict[str, int] = {}
+        self._shown_ns = now_ns - STAMP_INTERVAL_NS
+
+    def show(self, stamped: dict[str, int], now_ns: int) -> None:
+        """Takes the totals of datagrams by kind."""
+        fresh = [stamped[kind] > self._before.get(kind, 0) for kind in INGEST_STAMPS]
+        if now_ns - self._shown_ns < STAMP_INTERVAL_NS or not any(fresh):
+            return
+        self._shown_ns, self._before = now_ns, stamped
+        humblest = max(number for number, some in enumerate(fresh) if some)
+        for number, cell in enumerate(self._cells):
+            cell.set(number == humblest)
 
 
 class Accounts:
@@ -34,11 +56,13 @@ class Accounts:
             "refused": {reason: counters.counter("appliance_ingest_packets_refused_total", reason=reason) for reason in INGEST_REFUSALS},
         }
         self._latency = counters.histogram("appliance_stage_latency_seconds")
+        self._stamps = StampKind(counters, "a", clock.monotonic_ns())
         self._seen = Counter()
 
     def move(self, intake: Intake) -> list[str]:
         """Adds what is new; returns what a person should read in the log."""
         totals = intake.assembly.statistics() | intake.statistics()
+        self._stamps.show(totals["stamped"], clock.monotonic_ns())
         remarks = self._remarks(totals)
         for name, cell in self._cells.items():
             self._add(cell, name, totals[name])

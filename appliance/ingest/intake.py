@@ -3,7 +3,6 @@
 Used by the ingest stage. The socket is there in either case: it holds the membership and the port, and beside a ring it refuses what the ring takes.
 """
 import socket
-from collections import Counter
 
 from appliance.errors import ConfigurationError
 from appliance.protocol.sdp import VideoFlow
@@ -16,6 +15,8 @@ from cext.reception import BLOCK_BYTES, Assembly, PacketRing, Reception
 # Half a second of 1280x720p50 as the kernel accounts for it: longer than the reader is ever kept from the processor.
 RECEIVE_BUFFER_BYTES = 64 * 1024 * 1024
 UDP_GRO = 104  # include/uapi/linux/udp.h; Python's socket module lacks it
+# Source: include/uapi/linux/net_tstamp.h. Arrival by the network card where it stamps (RX_HARDWARE, RAW_HARDWARE), and by the kernel (RX_SOFTWARE, SOFTWARE).
+_SO_TIMESTAMPING, _ARRIVAL_STAMPS = 37, 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6
 
 
 class Intake:
@@ -37,9 +38,9 @@ class Intake:
         except BaseException:
             self._close_ring()
             raise
-        self._past: Counter = Counter()  # what backends counted that run no more
-        self._past_refused: Counter = Counter()
+        self._past: dict[str, int | dict[str, int]] = {}  # what backends counted that run no more
         self._membership = Membership(self.receiver, flow, interface)
+        self._merging = True
         if self._packets:
             if self._packets.merged:
                 merge_datagrams(self.receiver)  # refused whole: cheaper for the kernel than taken apart
@@ -68,15 +69,17 @@ class Intake:
         self._running.run(duration_ns)
 
     def statistics(self) -> dict:
-        """Totals since the start: datagrams, buffers, batches, kernel_drops; `refused` by reason."""
-        totals = self._running.statistics()
-        refused = Counter(totals.pop("refused"))
-        refused.update(self._past_refused)
-        return {name: count + self._past[name] for name, count in totals.items()} | {"refused": dict(refused)}
+        """Totals since the start: datagrams, buffers, batches, kernel_drops, hardware_merged; `refused` by reason, `stamped` by kind."""
+        return _sum(self._running.statistics(), self._past)
 
     def keep(self, now_monotonic_ns: int) -> bool:
         """Call several times a second: renews the membership, and leaves a ring that hears nothing any more. True when the backend is another one now."""
-        self._membership.keep(self.statistics()["datagrams"], now_monotonic_ns)
+        totals = self.statistics()
+        self._membership.keep(totals["datagrams"], now_monotonic_ns)
+        if totals["hardware_merged"] and self._merging:
+            # The network card stamps each packet, and merging leaves one stamp for several.
+            self._merging = False
+            merge_datagrams(self.receiver, False)
         if self._packets is None:
             return False
         if self._membership.index != self._index:
@@ -103,13 +106,12 @@ class Intake:
 
     def _use_socket(self, reason: str) -> None:
         if self._packets:
-            totals = self._running.statistics()
-            self._past_refused.update(totals.pop("refused"))
-            self._past.update(totals)
+            self._past = _sum(self._running.statistics(), self._past)
             self._running = None
             self._close_ring()
             detach_filter(self.receiver)
-        merge_datagrams(self.receiver)
+        merge_datagrams(self.receiver, self._merging)
+        stamp_arrivals(self.receiver)
         self.backend, self.choice = SOCKET, f"receiving by socket: {reason}"
         self._running = Reception(self.receiver.fileno(), self.assembly)
 
@@ -119,9 +121,19 @@ class Intake:
         self._packets = None
 
 
-def merge_datagrams(receiver: socket.socket) -> None:
-    """Lets the kernel hand over several datagrams of one size in one buffer (UDP_GRO, Linux 5.0); an older kernel goes without."""
+def merge_datagrams(receiver: socket.socket, merging: bool = True) -> None:
+    """Lets the kernel hand over several datagrams of one size in one buffer (UDP_GRO, Linux 5.0), or not; an older kernel goes without."""
     try:
-        receiver.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        receiver.setsockopt(socket.IPPROTO_UDP, UDP_GRO, int(merging))
     except OSError:
         return
+
+
+def stamp_arrivals(receiver: socket.socket) -> None:
+    """Has every packet stamped as it arrives; the network card does it only if somebody switched that on (`hwstamp_ctl -i INTERFACE -r 1`, or ptp4l)."""
+    receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _ARRIVAL_STAMPS)
+
+
+def _sum(totals: dict, past: dict) -> dict:
+    """Two statistics of backends added up, by name and by reason."""
+    return {name: _sum(count, past.get(name, {})) if isinstance(count, dict) else count + past.get(name, 0) for name, count in totals.items()}

@@ -45,6 +45,8 @@ SUPERVISOR = (
     Metric("appliance_supervisor_restarts_total", COUNTER, "Restarts of a stage since the appliance started", scope=("stage",)),
 )
 
+# As cext/kernels/arrival.h orders them, from the best to the humblest.
+INGEST_STAMPS = ("hardware", "kernel", "merged", "batch")
 PACKET_RING, SOCKET = INGEST_BACKENDS = ("packet-ring", "socket")
 # As cext/kernels/ip_datagram.h orders them.
 INGEST_REFUSALS = ("ip_header", "ip_checksum", "fragment", "udp_length", "udp_checksum")
@@ -63,6 +65,8 @@ INGEST = EVERY_STAGE + (
     Metric("appliance_ingest_kernel_drops_total", COUNTER, "Receive buffers, each of one packet or several merged ones, that found socket or packet ring full"),
     Metric("appliance_ingest_packets_refused_total", COUNTER, "Packets with a wrong IP or UDP header in the packet ring; for a socket the kernel throws them away",
            _reasons(*INGEST_REFUSALS)),
+    Metric("appliance_ingest_timestamp_info", GAUGE, "1 for what the arrival times rest on: the network card, the kernel, one stamp for several merged packets, "
+           "or the moment of reading; the humblest of the last second", choices=(("path", ("a",)), ("kind", INGEST_STAMPS))),
     Metric("appliance_ingest_backend_info", GAUGE, "1 for the way that the flow is received", choices=(("backend", INGEST_BACKENDS),)),
     Metric("appliance_ingest_frames_incomplete_total", COUNTER, "Frames published with holes, which show samples under a second old of the same place, or grey"),
     Metric("appliance_ingest_rows_missing_total", COUNTER, "Rows with a hole, of all frames published"),

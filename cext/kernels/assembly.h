@@ -6,6 +6,7 @@
 #ifndef APPLIANCE_ASSEMBLY_H
 #define APPLIANCE_ASSEMBLY_H
 
+#include "arrival.h"
 #include "rfc4175.h"
 #include "ring.h"
 #include "sequence.h"
@@ -35,11 +36,6 @@
 /* Flags of a slot header: appliance.frame.Flag. */
 #define FLAG_INCOMPLETE 2u
 #define FLAG_DISCONTINUITY 8u
-
-struct instant {
-    int64_t tai_ns;       /* stamps */
-    int64_t monotonic_ns; /* intervals: TAI may be stepped */
-};
 
 /* Where frames go. `context` belongs to the sink; claim returns the payload or NULL when nothing is free. The sink leaves the newest
  * published payload as it is until the next publish: holes are filled from it. */

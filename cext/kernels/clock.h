@@ -22,4 +22,11 @@ static inline uint64_t clock_tai_ns(void)
     return tai > utc + 1000000000ull ? tai : utc + TAI_MINUS_UTC_NS;
 }
 
+/* How far TAI is ahead of UTC, in whole seconds as nanoseconds, by the same rule; `utc_ns` was read just before. */
+static inline int64_t clock_tai_minus_utc_ns(int64_t utc_ns)
+{
+    int64_t seconds = ((int64_t)clock_ns(CLOCK_TAI) - utc_ns + 500000000) / 1000000000;
+    return seconds > 0 ? seconds * 1000000000 : (int64_t)TAI_MINUS_UTC_NS;
+}
+
 #endif

@@ -1,9 +1,8 @@
 #include "packet_ring.h"
 
-#include "ring_sink.h"
-
 #include <errno.h>
 #include <linux/if_packet.h>
+#include <linux/net_tstamp.h>
 #include <linux/virtio_net.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -23,6 +22,16 @@
 #define READ_OPEN_BLOCKS false
 #endif
 
+/* Asks for the network card's stamps, or the kernel's alone. An old kernel that knows no such choice gives its own. */
+static void choose_stamps(struct packet_ring *ring, bool hardware, int64_t now_monotonic_ns)
+{
+    int flags = hardware ? SOF_TIMESTAMPING_RAW_HARDWARE : 0;
+    (void)!setsockopt(ring->fd, SOL_PACKET, PACKET_TIMESTAMP, &flags, sizeof flags);
+    ring->hardware = hardware;
+    ring->hardware_wrong = false;
+    ring->hardware_monotonic_ns = now_monotonic_ns;
+}
+
 struct packet_ring *packet_ring_new(int fd, uint32_t blocks, bool merged)
 {
     struct packet_ring *ring = calloc(1, sizeof *ring);
@@ -36,6 +45,7 @@ struct packet_ring *packet_ring_new(int fd, uint32_t blocks, bool merged)
         free(ring);
         return NULL;
     }
+    choose_stamps(ring, true, 0);
     return ring;
 }
 
@@ -61,7 +71,7 @@ static size_t segment_bytes_of(const struct packet_ring *ring, const uint8_t *ma
 }
 
 /* Gives the datagrams of one packet to the assembly. `header` and `room` octets behind it are inside a block. */
-static void deliver(struct packet_ring *ring, struct assembly *assembly, const struct tpacket3_hdr *header, size_t room, const struct instant *now)
+static void deliver(struct packet_ring *ring, struct assembly *assembly, const struct tpacket3_hdr *header, size_t room, const struct clock_look *look)
 {
     struct ip_datagram datagram;
     enum refusal reason = REFUSED_IP_HEADER;
@@ -83,18 +93,24 @@ static void deliver(struct packet_ring *ring, struct assembly *assembly, const s
     size_t left = datagram.length;
     if (segment_bytes == 0)
         segment_bytes = left;
+    /* The kernel's stamp has no bit of its own where the ring took it. */
+    const bool hardware = header->tp_status & TP_STATUS_TS_RAW_HARDWARE;
+    const struct instant arrival = arrival_at(look, header->tp_sec * 1000000000ll + header->tp_nsec, hardware, left > segment_bytes);
+    ring->hardware_wrong |= hardware && arrival.stamp == STAMP_BATCH;
+    uint64_t datagrams = 0;
     /* An empty datagram is a packet, too: a truncated one. */
     do {
         size_t length = left < segment_bytes ? left : segment_bytes;
-        assembly_packet(assembly, datagram.payload, length, now);
-        ring->statistics.datagrams++;
+        assembly_packet(assembly, datagram.payload, length, &arrival);
+        datagrams++;
         datagram.payload += length;
         left -= length;
     } while (left);
+    reception_count(&ring->statistics, arrival.stamp, hardware, datagrams);
 }
 
 /* Reads packets of the current block from where the last look ended: all of a closed one, of an open one those that are finished. */
-static bool read_block(struct packet_ring *ring, struct assembly *assembly, bool closed, const struct instant *now)
+static bool read_block(struct packet_ring *ring, struct assembly *assembly, bool closed, const struct clock_look *look)
 {
     const struct tpacket_block_desc *block = block_at(ring, ring->block);
     const struct tpacket_hdr_v1 *about = &block->hdr.bh1;
@@ -105,7 +121,7 @@ static bool read_block(struct packet_ring *ring, struct assembly *assembly, bool
         const struct tpacket3_hdr *header = (const struct tpacket3_hdr *)((const uint8_t *)block + ring->offset);
         if (!closed && !(__atomic_load_n(&header->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
             break;
-        deliver(ring, assembly, header, RING_BLOCK_BYTES - ring->offset, now);
+        deliver(ring, assembly, header, RING_BLOCK_BYTES - ring->offset, look);
         ring->taken++;
         ring->offset += header->tp_next_offset;
         if (header->tp_next_offset == 0)
@@ -128,17 +144,17 @@ static void release_block(struct packet_ring *ring)
 }
 
 /* Reads all that is there. True if there was something. */
-static bool read_all(struct packet_ring *ring, struct assembly *assembly, struct instant *now)
+static bool read_all(struct packet_ring *ring, struct assembly *assembly, struct clock_look *look)
 {
     bool some = false;
     /* Not more than the ring once: a reader that falls behind still comes to the clock. */
     for (uint32_t i = 0; i < ring->blocks; i++) {
         bool closed = __atomic_load_n(&block_at(ring, ring->block)->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER;
         if (!closed)
-            return (READ_OPEN_BLOCKS && read_block(ring, assembly, false, now)) || some;
-        some |= read_block(ring, assembly, true, now);
+            return (READ_OPEN_BLOCKS && read_block(ring, assembly, false, look)) || some;
+        some |= read_block(ring, assembly, true, look);
         release_block(ring);
-        *now = instant_now();
+        *look = clock_look();
     }
     return some;
 }
@@ -162,16 +178,18 @@ static int take_error(int fd)
 
 int packet_ring_run(struct packet_ring *ring, struct assembly *assembly, int64_t duration_ns)
 {
-    struct instant now = instant_now();
-    const int64_t until = now.monotonic_ns + duration_ns;
+    struct clock_look look = clock_look();
+    const int64_t until = look.now.monotonic_ns + duration_ns;
     int result = 0;
-    while (now.monotonic_ns < until) {
-        if (read_all(ring, assembly, &now)) {
-            ring->last_monotonic_ns = now.monotonic_ns;
+    while (look.now.monotonic_ns < until) {
+        if (read_all(ring, assembly, &look)) {
+            ring->last_monotonic_ns = look.now.monotonic_ns;
             ring->statistics.batches++;
         }
-        assembly_tick(assembly, now.monotonic_ns);
-        int events = reception_rest(ring->fd, ring->last_monotonic_ns, now.monotonic_ns, until);
+        assembly_tick(assembly, look.now.monotonic_ns);
+        if (ring->hardware_wrong || (!ring->hardware && look.now.monotonic_ns - ring->hardware_monotonic_ns > HARDWARE_RETRY_NS))
+            choose_stamps(ring, !ring->hardware_wrong, look.now.monotonic_ns);
+        int events = reception_rest(ring->fd, ring->last_monotonic_ns, look.now.monotonic_ns, until);
         if (events < 0)
             break;
         if (events & POLLERR) {
@@ -181,7 +199,7 @@ int packet_ring_run(struct packet_ring *ring, struct assembly *assembly, int64_t
                 break;
             }
         }
-        now = instant_now();
+        look = clock_look();
     }
     count_drops(ring);
     return result;

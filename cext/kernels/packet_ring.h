@@ -12,6 +12,8 @@
 
 /* Room for a merged packet of 64 KiB and its headers, twice; at 1280x720p50 one fills in about a millisecond. */
 #define RING_BLOCK_BYTES (128u * 1024u)
+/* How often a network card whose clock was not TAI is asked for its stamps again: somebody may have set it since. */
+#define HARDWARE_RETRY_NS 10000000000ll
 /* The kernel closes a block that has packets after this long, or twice as long, and wakes whoever polls: the least that it can. */
 #define RING_BLOCK_TIMEOUT_MS 1u
 
@@ -19,6 +21,9 @@ struct packet_ring {
     int fd;
     uint8_t *memory;
     uint32_t blocks;
+    bool hardware;        /* it is asked for the network card's stamps where there are any, in place of the kernel's */
+    bool hardware_wrong;  /* such a stamp was no TAI */
+    int64_t hardware_monotonic_ns; /* when that was changed */
     bool merged;          /* before each packet lies what the kernel says about merging: PACKET_VNET_HDR */
     uint32_t block;       /* the one that is read */
     uint32_t taken;       /* packets of it that were read */

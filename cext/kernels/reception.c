@@ -1,8 +1,7 @@
 #include "reception.h"
 
-#include "ring_sink.h"
-
 #include <errno.h>
+#include <linux/errqueue.h>
 #include <linux/sock_diag.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -47,42 +46,68 @@ void reception_free(struct reception *reception)
     free(reception);
 }
 
-/* What the kernel says beside a buffer: the segments' size (0: it is one datagram), drops so far. */
-static size_t read_control(struct reception *reception, struct msghdr *message)
+/* What the kernel says beside a buffer. */
+struct told {
+    size_t segment_bytes;                /* of the datagrams that were merged; 0: it is one */
+    int64_t kernel_utc_ns, hardware_ns;  /* when it arrived; 0: not said */
+};
+
+static int64_t nanoseconds(const struct timespec *time) { return time->tv_sec * 1000000000ll + time->tv_nsec; }
+
+static struct told read_control(struct reception *reception, struct msghdr *message)
 {
-    size_t segment_bytes = 0;
+    struct told told = {0};
     for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
         if (control->cmsg_level == SOL_UDP && control->cmsg_type == UDP_GRO) {
             int size;
             memcpy(&size, CMSG_DATA(control), sizeof size);
-            segment_bytes = size > 0 ? (size_t)size : 0;
+            told.segment_bytes = size > 0 ? (size_t)size : 0;
         } else if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SO_RXQ_OVFL) {
             uint32_t overflow;
             memcpy(&overflow, CMSG_DATA(control), sizeof overflow);
             reception->statistics.kernel_drops += overflow - reception->overflow; /* it wraps at 32 bits */
             reception->overflow = overflow;
+        } else if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_TIMESTAMPING) {
+            /* Source: Linux Documentation/networking/timestamping.rst, 2.1: the first is the kernel's, the third the network card's. */
+            struct timespec stamps[3];
+            memcpy(stamps, CMSG_DATA(control), sizeof stamps);
+            told.kernel_utc_ns = nanoseconds(&stamps[0]);
+            told.hardware_ns = nanoseconds(&stamps[2]);
         }
     }
-    return segment_bytes;
+    return told;
 }
 
-static void deliver(struct reception *reception, struct assembly *assembly, uint32_t index, const struct instant *now)
+/* The best of a buffer's stamps that can be right. */
+static struct instant arrival_of(const struct told *told, const struct clock_look *look, bool merged)
+{
+    struct instant arrival = look->now;
+    if (told->hardware_ns)
+        arrival = arrival_at(look, told->hardware_ns, true, merged);
+    if (arrival.stamp == STAMP_BATCH && told->kernel_utc_ns)
+        arrival = arrival_at(look, told->kernel_utc_ns, false, merged);
+    return arrival;
+}
+
+static void deliver(struct reception *reception, struct assembly *assembly, uint32_t index, const struct clock_look *look)
 {
     struct mmsghdr *message = &reception->messages[index];
     const uint8_t *buffer = reception->vectors[index].iov_base;
-    size_t left = message->msg_len, segment_bytes = read_control(reception, &message->msg_hdr);
-    if (segment_bytes == 0)
-        segment_bytes = left;
+    const struct told told = read_control(reception, &message->msg_hdr);
+    size_t left = message->msg_len, segment_bytes = told.segment_bytes ? told.segment_bytes : left;
+    const struct instant arrival = arrival_of(&told, look, left > segment_bytes);
+    uint64_t datagrams = 0;
     reception->statistics.buffers++;
     /* An empty datagram is a packet, too: a truncated one. */
     do {
         /* Safety: the kernel wrote msg_len <= BUFFER_BYTES octets; each part ends at most there. */
         size_t length = left < segment_bytes ? left : segment_bytes;
-        assembly_packet(assembly, buffer, length, now);
-        reception->statistics.datagrams++;
+        assembly_packet(assembly, buffer, length, &arrival);
+        datagrams++;
         buffer += length;
         left -= length;
     } while (left);
+    reception_count(&reception->statistics, arrival.stamp, told.hardware_ns != 0, datagrams);
     message->msg_hdr.msg_controllen = CONTROL_BYTES; /* the kernel wrote what it used */
     message->msg_hdr.msg_flags = 0;
 }
@@ -101,26 +126,26 @@ int reception_rest(int fd, int64_t last_monotonic_ns, int64_t now_monotonic_ns, 
 
 int reception_run(struct reception *reception, struct assembly *assembly, int64_t duration_ns)
 {
-    struct instant now = instant_now();
-    const int64_t until = now.monotonic_ns + duration_ns;
-    while (now.monotonic_ns < until) {
+    struct clock_look look = clock_look();
+    const int64_t until = look.now.monotonic_ns + duration_ns;
+    while (look.now.monotonic_ns < until) {
         int count = recvmmsg(reception->fd, reception->messages, BATCH_BUFFERS, MSG_DONTWAIT, NULL);
         if (count < 0 && errno == EINTR)
             return 0;
         if (count < 0 && errno != EAGAIN)
             return -errno;
         if (count > 0) {
-            now = instant_now();
-            reception->last_monotonic_ns = now.monotonic_ns;
+            look = clock_look();
+            reception->last_monotonic_ns = look.now.monotonic_ns;
             reception->statistics.batches++;
             for (uint32_t i = 0; i < (uint32_t)count; i++)
-                deliver(reception, assembly, i, &now);
+                deliver(reception, assembly, i, &look);
         }
-        assembly_tick(assembly, now.monotonic_ns);
+        assembly_tick(assembly, look.now.monotonic_ns);
         /* A full batch: more is waiting. */
-        if (count < (int)BATCH_BUFFERS && reception_rest(reception->fd, reception->last_monotonic_ns, now.monotonic_ns, until) < 0)
+        if (count < (int)BATCH_BUFFERS && reception_rest(reception->fd, reception->last_monotonic_ns, look.now.monotonic_ns, until) < 0)
             return 0;
-        now = instant_now();
+        look = clock_look();
     }
     return 0;
 }

@@ -1,6 +1,6 @@
 /* Datagrams of one flow from a UDP socket, in batches, into an assembly. Sleeps between batches: it never polls busily.
  *
- * The socket comes ready (bound, joined, non-blocking or not); UDP_GRO and SO_RXQ_OVFL are honoured where it has them set.
+ * The socket comes ready (bound, joined, non-blocking or not); UDP_GRO, SO_RXQ_OVFL and SO_TIMESTAMPING are honoured where it has them set.
  * What it counts, and when it sleeps, the packet ring shares.
  */
 #ifndef APPLIANCE_RECEPTION_H
@@ -28,7 +28,17 @@ struct reception_statistics {
     uint64_t buffers;      /* as the kernel handed them over */
     uint64_t batches;      /* looks at the socket or the ring that brought something */
     uint64_t kernel_drops; /* buffers, merged or not, for which socket or ring had no room */
+    uint64_t stamped[STAMPS];  /* datagrams by what their time rests on */
+    uint64_t hardware_merged;  /* of STAMP_MERGED: by the network card, which stamps each packet where none are merged */
 };
+
+/* Counts datagrams of one buffer by what their time rests on. */
+static inline void reception_count(struct reception_statistics *statistics, enum stamp stamp, bool hardware, uint64_t datagrams)
+{
+    statistics->datagrams += datagrams;
+    statistics->stamped[stamp] += datagrams;
+    statistics->hardware_merged += stamp == STAMP_MERGED && hardware ? datagrams : 0;
+}
 
 /* Sleeps until there may be something to read: a pause while packets flow, else until the descriptor is readable, at most until
  * `until_monotonic_ns`. Returns the events that poll told of; -1 if a signal came. */

@@ -2,11 +2,6 @@
 
 #include "clock.h"
 
-struct instant instant_now(void)
-{
-    return (struct instant){.tai_ns = (int64_t)clock_tai_ns(), .monotonic_ns = (int64_t)clock_ns(CLOCK_MONOTONIC)};
-}
-
 static uint8_t *claim(void *context, int *slot)
 {
     struct ring_sink *sink = context;

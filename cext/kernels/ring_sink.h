@@ -21,7 +21,5 @@ struct ring_sink {
 struct frame_sink ring_sink_frames(struct ring_sink *sink);
 /* Goes on where a writer before us ended: its frame number, and its newest frame for holes if that is whole and young enough. */
 void ring_sink_resume(const struct ring_sink *sink, struct assembly *assembly);
-/* Now, in TAI and on CLOCK_MONOTONIC. */
-struct instant instant_now(void);
 
 #endif

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from appliance import clock
 from appliance.errors import ConfigurationError
 from appliance.frame import INCOMPLETE, VideoFormat
+from appliance.ingest import accounts
 from appliance.ingest.intake import Intake, merge_datagrams
 from appliance.protocol.rtp import RtpHeader, build
 from appliance.runtime import multicast
@@ -66,6 +68,39 @@ def test_merged_datagrams_are_taken_apart(receive, group):
         assert statistics["datagrams"] == 800 and statistics["buffers"] == 20
     sender.close()
     bench.close()
+
+
+def test_packets_are_stamped_as_they_arrive_and_not_as_they_are_read(receive):
+    bench, camera, flow = Assembled(), Camera(), free_flow(SMALL)
+    sender = Sender(flow)
+    with Intake(flow, "lo", bench.assembly, receive) as intake:
+        intake.run(1_000_000)
+        for merged in (False, True):
+            packets, before = camera.frame(), clock.tai_ns()
+            (sender.send_merged if merged else sender.send)(packets[:20])
+            after = clock.tai_ns()
+            sender.send(packets[20:])
+            time.sleep(0.05)
+            intake.run(20_000_000)
+            bench.collect()
+            assert before <= bench.frames[-1].first_packet_tai_ns <= after
+        stamped = intake.statistics()["stamped"]
+        assert stamped == {"hardware": 0, "kernel": 300, "merged": 20, "batch": 0}
+    sender.close()
+    bench.close()
+
+
+def test_what_the_stamps_rest_on_is_shown(receiving, monkeypatch):
+    monkeypatch.setattr(accounts, "STAMP_INTERVAL_NS", 50_000_000)
+    flow, camera = free_flow(SMALL), Camera()
+    with receiving(flow) as ingest:
+        sender = Sender(flow)
+        sender.send(camera.frame())
+        ingest.until("appliance_ingest_timestamp_info", 1, path="a", kind="kernel")
+        sender.send_merged(camera.frame()[:20])
+        ingest.until("appliance_ingest_timestamp_info", 1, path="a", kind="merged")
+        assert ingest.value("appliance_ingest_timestamp_info", path="a", kind="kernel") == 0
+        sender.close()
 
 
 def test_a_merged_buffer_ends_with_a_shorter_packet(receive):
