@@ -53,9 +53,10 @@ _META_REQUIRED = {GROUP_LENGTH: (b"UL", 4), TRANSFER_SYNTAX: (b"UI", None), META
                   SOP_INSTANCE: (b"UI", None), SOURCE_ID: (b"OB", 16), FLOW_ID: (b"OB", 16)}
 _META_OPTIONAL = {SAMPLING_RATE: (b"UL", 4), FRAME_DURATION: (b"FD", 8)}
 _META = {**_META_REQUIRED, **_META_OPTIONAL}
-# Type 1 elements of the static part. (5200,9229) is the last of them in the byte order, so a part cut between two elements lacks it.
+# Type 1 elements of the static part. (5200,9229) is the last of them in the byte order, so a video's part cut between two elements lacks it.
 _STATIC_REQUIRED = (0x0008_0016, _STATIC_SOP_INSTANCE, 0x0008_0060, 0x0020_000D, 0x0020_000E)
-_STATIC_REQUIRED_FLOW = (0x0034_000A, 0x5200_9229)
+_STATIC_REQUIRED_OF = {AUDIO_WAVEFORM: (0x0034_000A,), RENDITION_SELECTION: ()}
+_STATIC_REQUIRED_OF_VIDEO = (0x0034_000A, 0x5200_9229)
 
 REASONS = ("oversize", "preamble", "truncated", "vr", "length", "order", "item", "depth", "group_length", "missing_type1", "uid",
            "unexpected_element", "dynamic_items", "instance_mismatch")
@@ -242,7 +243,7 @@ def _check_meta(payload: bytes, meta: list[Element]) -> dict[int, Element]:
 
 def _check_static(payload: bytes, static: list[Element], instance_uid: str, class_uid: str) -> None:
     by_tag = {element.tag: element for element in static}
-    for tag in _STATIC_REQUIRED + (_STATIC_REQUIRED_FLOW if class_uid != RENDITION_SELECTION else ()):
+    for tag in _STATIC_REQUIRED + _STATIC_REQUIRED_OF.get(class_uid, _STATIC_REQUIRED_OF_VIDEO):
         if tag not in by_tag or by_tag[tag].value == by_tag[tag].value_end:
             raise ProtocolError("missing_type1", f"({tag >> 16:04X},{tag & 0xFFFF:04X}) of the static part is missing or empty")
     # Metadata that contradicts itself about whose it is cannot be attributed to anybody.

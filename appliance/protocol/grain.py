@@ -4,6 +4,7 @@ The metadata stage feeds it datagrams; it has no socket and no clock. A grain wi
 Does not look into the payload: dicom_rtv.check_grain() judges it.
 """
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from appliance.errors import ProtocolError
@@ -36,6 +37,8 @@ class AssembledGrain:
     first_packet_tai_ns: int
     new_session: bool
     """The first grain of its sender: whatever was known of the patient before is void (one session, one SOP instance: PS3.22 section 7)."""
+    elements: Mapping[int, bytes] = field(default_factory=dict)
+    """Header extension elements of the first packet, by id."""
 
 
 @dataclass
@@ -44,6 +47,7 @@ class _Open:
 
     timestamp: int
     first_packet_tai_ns: int
+    elements: Mapping[int, bytes]
     parts: list[bytes] = field(default_factory=list)
     octets: int = 0
 
@@ -74,7 +78,7 @@ class GrainAssembler:
         if not self._of_session(packet.header.ssrc) or not self._in_sequence(packet.header.sequence):
             return []
         self.packets += 1
-        return self._grow(packet, self._flags(packet), received_tai_ns)
+        return self._grow(packet, self._elements(packet), received_tai_ns)
 
     def _of_session(self, ssrc: int) -> bool:
         """Whether a packet counts; follows a sender that restarted under another SSRC."""
@@ -105,19 +109,18 @@ class GrainAssembler:
         self._expected = sequence + 1 & 0xFFFF
         return True
 
-    def _flags(self, packet: rtp.RtpPacket) -> int | None:
-        """The grain flags, None where the packet has none."""
-        if self.grain_flags_id is None:
-            return None
+    def _elements(self, packet: rtp.RtpPacket) -> Mapping[int, bytes]:
+        """The header extension's elements by id; none where they cannot be read, which is counted."""
         try:
-            element = packet.elements.get(self.grain_flags_id)
+            return packet.elements
         except ProtocolError as error:
             self.malformed[error.reason] += 1
-            return None
-        return element[0] if element else None
+            return {}
 
-    def _grow(self, packet: rtp.RtpPacket, flags: int | None, received_tai_ns: int) -> list[AssembledGrain]:
+    def _grow(self, packet: rtp.RtpPacket, elements: Mapping[int, bytes], received_tai_ns: int) -> list[AssembledGrain]:
         timestamp, payload = packet.header.timestamp, packet.payload
+        found = elements.get(self.grain_flags_id) if self.grain_flags_id is not None else None
+        flags = found[0] if found else None
         continues = self._open is not None and self._open.timestamp == timestamp
         # Where a packet has flags they decide; the marker is not in PS3.22 and some senders set it on every packet.
         starts = bool(flags & START) if flags is not None else not continues and payload[PREAMBLE_BYTES:PREAMBLE_BYTES + 4] == b"DICM"
@@ -128,7 +131,7 @@ class GrainAssembler:
         elif starts:
             self._drop("unfinished")
         if starts:
-            self._open = _Open(timestamp, received_tai_ns)
+            self._open = _Open(timestamp, received_tai_ns, elements)
         if self._open is None:
             if timestamp != self._headless:
                 self.dropped["no_start"] += 1
@@ -146,7 +149,7 @@ class GrainAssembler:
     def _close(self) -> AssembledGrain:
         grain, self._open = self._open, None
         announced, self._announce_session = self._announce_session, False
-        return AssembledGrain(b"".join(grain.parts), grain.timestamp, grain.first_packet_tai_ns, announced)
+        return AssembledGrain(b"".join(grain.parts), grain.timestamp, grain.first_packet_tai_ns, announced, grain.elements)
 
     def _drop(self, reason: str) -> None:
         """Gives up the open grain, if there is one; what is still to come of it is not counted again."""
