@@ -3,13 +3,18 @@
 Invariant: experts get whole grains, a class gets the reduced dynamic part alone, and what is not wholly valid goes to nobody. Keeps no
 identity: a static part passes through and is not stored.
 """
+import hashlib
+import logging
+import secrets
 from collections.abc import Mapping, Sequence
 
 from appliance import clock
 from appliance.errors import ProtocolError
 from appliance.frame import DISCONTINUITY, STATIC, Audience
-from appliance.protocol import dicom_rtv, grain
+from appliance.protocol import attribution, dicom_rtv, grain
+from appliance.protocol.attribution import Attribution, Kind
 from appliance.protocol.class_view import reduce_grain
+from appliance.protocol.dicom_rtv import CheckedGrain
 from appliance.protocol.grain import AssembledGrain, GrainAssembler
 from appliance.protocol.sdp import GRAIN_FLAGS_URI, MetadataFlow
 from appliance.runtime.counters import Counters
@@ -17,6 +22,7 @@ from appliance.runtime.multicast import Membership, open_receiver
 from appliance.runtime.ring import RingWriter
 from appliance.runtime.stage import Stage
 
+GRAIN_REASONS = dicom_rtv.REASONS + attribution.REASONS
 RECEIVE_BUFFER_BYTES = 256 * 1024
 """Two seconds of grains."""
 DATAGRAM_BYTES_MAX = 65_536
@@ -24,6 +30,9 @@ WAIT_S = 0.25
 STALE_NS = 3_000_000_000
 CAPTURE_DISTANCE_NS_MAX = 2_000_000_000
 """The RTP time is taken for capture time only this near the arrival: further away the sender's clock is not PTP. As the kernel for video."""
+
+_SUBJECT_KEY = secrets.token_bytes(32)
+_log = logging.getLogger("metadata")
 
 
 class MetadataRelay:
@@ -35,6 +44,8 @@ class MetadataRelay:
         self.datagrams = 0
         self._grain_number = 0
         self._instance_uid: str | None = None
+        self._subject: bytes | None = None  # a digest: the stage keeps no identity
+        self._missing: set[str] = set()
         self._last_grain_ns: int | None = None
         self._heard = True  # the time to the first grain counts from the start
         self._grains, self._octets = counters.counter("appliance_metadata_grains_total"), counters.counter("appliance_metadata_bytes_total")
@@ -43,7 +54,10 @@ class MetadataRelay:
         self._no_slot = counters.counter("appliance_frames_dropped_total", reason="no_slot")
         self._stale = counters.gauge("appliance_metadata_stale")
         self._latency = counters.histogram("appliance_stage_latency_seconds")
-        self._grain_reasons = {reason: counters.counter("appliance_metadata_grains_malformed_total", reason=reason) for reason in dicom_rtv.REASONS}
+        self._grain_reasons = {reason: counters.counter("appliance_metadata_grains_malformed_total", reason=reason) for reason in GRAIN_REASONS}
+        self._kinds = {kind: counters.counter("appliance_metadata_grains_understood_total", kind=kind.value) for kind in Kind}
+        self._subjects = counters.counter("appliance_metadata_subjects_total")
+        self._type1_missing = counters.gauge("appliance_metadata_type1_missing")
         packets = {name: counters.counter(f"appliance_metadata_{name}_total") for name in ("packets", "packets_lost", "packets_late", "sessions")}
         malformed = {reason: counters.counter("appliance_metadata_packets_malformed_total", reason=reason) for reason in grain.PACKET_REASONS}
         dropped = {reason: counters.counter("appliance_metadata_grains_dropped_total", reason=reason) for reason in grain.DROP_REASONS}
@@ -71,24 +85,42 @@ class MetadataRelay:
     def _relay(self, assembled: AssembledGrain) -> None:
         try:
             checked = dicom_rtv.check_grain(assembled.payload)
+            whose = attribution.attribute(checked, attribution.announced(assembled.elements, self.flow.extension_ids), self.flow.rate_hz)
         except ProtocolError as error:
             self._grain_reasons[error.reason].add()
             return
         self._heard = True
         self._grains.add()
         self._octets.add(len(assembled.payload))
-        flags = 0
-        if assembled.new_session or checked.instance_uid != self._instance_uid:
-            # Another patient perhaps: whoever keeps a static part must let go of it now.
-            flags |= DISCONTINUITY
-            self._instance_uid = checked.instance_uid
-            self._instances.add()
+        self._kinds[whose.kind].add()
         if checked.has_static:
             self._statics.add()
+        flags = DISCONTINUITY if self._is_new(assembled, checked, whose) else 0
+        if whose.kind is not Kind.VIDEO:
+            return  # what describes the sound, or what belongs together, is no picture's record
         self._grain_number += 1
         self._write(Audience.EXPERT, assembled.payload, checked.has_static, flags, assembled)
         if checked.dynamic is not None:
             self._write(Audience.CLASS, reduce_grain(checked), False, flags, assembled)
+
+    def _is_new(self, assembled: AssembledGrain, checked: CheckedGrain, whose: Attribution) -> bool:
+        """Whether another patient may be shown from here on: whoever keeps a static part must let go of it."""
+        other_session = assembled.new_session or checked.instance_uid != self._instance_uid
+        subject = None if whose.subject is None else _digest(whose.subject)
+        other_subject = None not in (subject, self._subject) and subject != self._subject
+        if other_session:
+            self._instance_uid, self._subject = checked.instance_uid, None
+            self._missing.clear()
+            self._type1_missing.set(0)
+            self._instances.add()
+        if subject is not None and subject != self._subject:
+            self._subject = subject
+            self._subjects.add()
+        if fresh := [keyword for keyword in whose.missing if keyword not in self._missing]:
+            _log.warning("the sender leaves out what PS3.3 demands (Type 1): %s; its grains are used all the same", ", ".join(fresh))
+            self._missing.update(fresh)
+            self._type1_missing.set(len(self._missing))
+        return other_session or other_subject
 
     def _write(self, audience: Audience, payload: bytes, has_static: bool, flags: int, assembled: AssembledGrain) -> None:
         capture_tai_ns = self._capture_tai_ns(assembled)
@@ -114,6 +146,10 @@ class MetadataRelay:
         arrival_tai_ns = assembled.first_packet_tai_ns
         capture_tai_ns = clock.unwrap_rtp_timestamp(ticks, arrival_tai_ns, self.flow.rate_hz)
         return capture_tai_ns if abs(capture_tai_ns - arrival_tai_ns) <= CAPTURE_DISTANCE_NS_MAX else arrival_tai_ns
+
+
+def _digest(subject: tuple[bytes, ...]) -> bytes:
+    return hashlib.blake2b(b"\0\\".join(subject), key=_SUBJECT_KEY).digest()
 
 
 def run(stage: Stage) -> None:

@@ -1,4 +1,5 @@
 """The metadata stage: what each audience's rings get, what is counted, and that nothing invalid or identifying passes."""
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,12 +9,13 @@ from hypothesis import strategies as st
 from appliance import clock
 from appliance.frame import DISCONTINUITY, STATIC, Audience
 from appliance.metadata import CAPTURE_DISTANCE_NS_MAX, STALE_NS, MetadataRelay
-from appliance.protocol import dicom_elements, dicom_rtv, grain, rtp, sdp
+from appliance.protocol import attribution, dicom_elements, dicom_rtv, grain, rtp, sdp
 from appliance.protocol.class_view import dynamic_only
 from appliance.runtime import metrics
 from appliance.runtime.counters import Counters, Segment, series_of
 from appliance.runtime.ring import EVERY, Ring, RingReader, RingWriter
-from tests.unit.protocol.test_dicom_rtv import DYNAMIC, FOR_CLASS, FULL, beyond_meta, dynamic_part, static_part
+from tests.unit.protocol.test_attribution import audio_grain
+from tests.unit.protocol.test_dicom_rtv import DYNAMIC, FOR_CLASS, FULL, INSTANCE, beyond_meta, dynamic_part, static_part
 
 FLOW = sdp.MetadataFlow(group="239.1.1.1", port=5006, payload_type=104, extension_ids={sdp.GRAIN_FLAGS_URI: 5})
 NOW_NS = 1_790_000_000_123_456_789
@@ -221,3 +223,41 @@ def test_whatever_arrives_a_class_gets_no_static_part(changes, pieces):
         assert beyond_meta(dynamic_only(record.payload)) == beyond_meta(record.payload) and b"Lovelace" not in record.message and record.message[1] == 0
         assert {element.tag for element in dicom_elements.walk(record.payload, 132) if element.tag > 0x0002_FFFF} == {dicom_rtv.CURRENT_FRAME_GROUPS}
     assert len(students) <= len(experts)
+
+
+# ---- whose a grain is ---------------------------------------------------------------------------------------------------------------
+
+
+def of_patient(patient_id: str) -> bytes:
+    part = static_part()
+    part.PatientID = patient_id
+    return dicom_rtv.build_grain(part, dynamic_part(), instance_uid=INSTANCE, source_id=bytes(16), flow_id=bytes(16))
+
+
+def test_another_patient_in_the_same_instance_voids_what_was_known(stage):
+    for payload in (of_patient("A"), of_patient("A"), DYNAMIC, of_patient("B"), of_patient("B")):
+        stage.send(payload)
+    assert [bool(record.flags & DISCONTINUITY) for record in stage.records(Audience.EXPERT)] == [True, False, False, True]
+    assert stage.count("appliance_metadata_subjects_total") == 2 and stage.count("appliance_metadata_instances_total") == 1
+
+
+def test_a_grain_of_another_flow_than_its_packets_goes_to_nobody():
+    stage = Harness(sdp.MetadataFlow(group="239.1.1.1", port=5006, payload_type=104,
+                                     extension_ids={sdp.GRAIN_FLAGS_URI: 5, attribution.FLOW_URI: 3}))
+    stage.relay.receive(rtp.build(rtp.RtpHeader(104, 0, 1000, 1, True), FULL, {5: bytes([grain.START | grain.END]), 3: bytes(range(16))}), NOW_NS)
+    assert not stage.records(Audience.EXPERT) and not stage.records(Audience.CLASS)
+    assert stage.count("appliance_metadata_grains_malformed_total", reason="flow_mismatch") == 1
+
+
+def test_what_describes_the_sound_is_understood_and_is_no_pictures_record(stage):
+    stage.relay.flow = replace(FLOW, rate_hz=48_000)
+    stage.send(audio_grain())
+    assert stage.count("appliance_metadata_grains_understood_total", kind="audio") == 1
+    assert not stage.records(Audience.EXPERT)
+
+
+def test_what_the_sender_leaves_out_is_said_once_and_shown(stage, caplog):
+    stage.send(FULL)
+    stage.send(FULL)
+    [line] = [record.message for record in caplog.records if "leaves out" in record.message]
+    assert stage.count("appliance_metadata_type1_missing") == line.count(",") + 1 and "SoftwareVersions" in line
