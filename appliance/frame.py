@@ -176,6 +176,10 @@ class VideoFormat:
         """Rows of pgroups in a raw frame: of a field the first one's; the second field of an odd height has one row less."""
         return -(-self.height // 2) if self.by_fields else self.height // self.pgroup.rows
 
+    def wire_rows(self, second_field: bool = False) -> int:
+        """Row numbers in packets are below this: in those of the frame, or of this field or PsF segment of it."""
+        return (self.height + (not second_field)) // 2 if self.interlaced else self.height
+
     @property
     def raw_row_bytes(self) -> int:
         """Octets of one row of packed pgroups."""

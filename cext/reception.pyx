@@ -12,10 +12,11 @@ from cext.ring cimport RingWriter, ring
 cdef extern from "rfc4175.h" nogil:
     ctypedef bint c_bool "bool"
     enum: MALFORMED_REASONS
+    enum scan: SCAN_PROGRESSIVE, SCAN_INTERLACED, SCAN_SEGMENTED
     struct raster:
         uint32_t pgroups, pgroup_bytes
     const char *malformed_reasons[]
-    c_bool raster_set(raster *r, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels)
+    c_bool raster_set(raster *r, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_columns, uint32_t pgroup_rows, scan s)
 
 cdef extern from "arrival.h" nogil:
     enum stamp: STAMPS
@@ -28,7 +29,7 @@ cdef extern from "assembly.h" nogil:
     struct frame_sink:
         pass
     struct assembly_statistics:
-        uint64_t packets, octets, duplicate, reordered, late
+        uint64_t packets, octets, duplicate, reordered, late, surplus
         uint64_t malformed[15]
         uint64_t frames, incomplete, no_slot, sparse, rows_missing, restarts, outages, markers_early, high_half_wrong, arrival_timed
     struct sequence_window:
@@ -78,28 +79,31 @@ cdef extern from "packet_ring.h" nogil:
     void packet_ring_free(packet_ring *r)
     int packet_ring_run(packet_ring *r, assembly *a, int64_t duration_ns)
 
+cdef dict SCANS = {"p": SCAN_PROGRESSIVE, "i": SCAN_INTERLACED, "PsF": SCAN_SEGMENTED}
 BLOCK_BYTES, BLOCK_TIMEOUT_MS = RING_BLOCK_BYTES, RING_BLOCK_TIMEOUT_MS
 # What a packet's time may rest on, from the best to the humblest.
 STAMP_KINDS = tuple(stamp_kinds[kind].decode() for kind in range(<int>STAMPS))
 
 
 cdef class Assembly:
-    """Frames of one flow, assembled from packets into the slots of a raw ring (policy LATEST, row after row of packed pgroups).
+    """Raw frames of one flow, assembled from packets into the slots of a raw ring (policy LATEST, row after row of packed pgroups).
 
-    `neutral_pgroup` is a grey pgroup for holes that nothing young fills. `frame_interval_ns` lengthens the wait for a slow frame's end. The first
-    sender that comes is followed, whatever its SSRC.
+    `scan` as VideoFormat.scan: "i" makes a raw frame of every field, "PsF" weaves the segments. `neutral_pgroup` is a grey pgroup for holes that
+    nothing young fills. `frame_interval_ns`, from one raw frame to the next, lengthens the wait for a slow frame's end. The first sender that comes
+    is followed, whatever its SSRC.
     ValueError if the raster is impossible or a slot is too small for it.
     """
     cdef assembly *assembly
     cdef ring_sink sink
     cdef readonly RingWriter writer
 
-    def __cinit__(self, RingWriter writer not None, *, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels,
-                  uint8_t payload_type, bytes neutral_pgroup, uint32_t rate_hz=90000, uint32_t mediaclk_offset=0,
+    def __cinit__(self, RingWriter writer not None, *, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_columns,
+                  uint32_t pgroup_rows, str scan, uint8_t payload_type, bytes neutral_pgroup, uint32_t rate_hz=90000, uint32_t mediaclk_offset=0,
                   int64_t frame_interval_ns=0):
         cdef raster geometry
-        if not raster_set(&geometry, width, height, pgroup_bytes, pgroup_pixels) or len(neutral_pgroup) != pgroup_bytes or rate_hz == 0:
-            raise ValueError(f"no raster: {width} x {height} pixels in pgroups of {pgroup_bytes} octets for {pgroup_pixels} pixels")
+        if (not raster_set(&geometry, width, height, pgroup_bytes, pgroup_columns, pgroup_rows, SCANS[scan]) or len(neutral_pgroup) != pgroup_bytes
+                or rate_hz == 0):
+            raise ValueError(f"no raster: {width} x {height} {scan} in pgroups of {pgroup_bytes} octets for {pgroup_columns} x {pgroup_rows} pixels")
         # Safety: this is what bounds every write of a sample into a slot.
         if <uint64_t>geometry.pgroups * pgroup_bytes > writer.pointer.slot_bytes:
             raise ValueError(f"a frame of {geometry.pgroups * pgroup_bytes} octets does not fit a slot of {writer.pointer.slot_bytes}")
@@ -130,7 +134,7 @@ cdef class Assembly:
         cdef assembly_statistics *s = &self.assembly.statistics
         return {
             "packets": s.packets, "octets": s.octets, "lost": self.assembly.window.lost, "duplicate": s.duplicate,
-            "reordered": s.reordered, "late": s.late, "frames": s.frames, "incomplete": s.incomplete, "no_slot": s.no_slot,
+            "reordered": s.reordered, "late": s.late, "surplus": s.surplus, "frames": s.frames, "incomplete": s.incomplete, "no_slot": s.no_slot,
             "sparse": s.sparse, "rows_missing": s.rows_missing, "restarts": s.restarts, "outages": s.outages,
             "markers_early": s.markers_early, "high_half_wrong": s.high_half_wrong, "arrival_timed": s.arrival_timed,
             "malformed": {malformed_reasons[i].decode(): s.malformed[i] for i in range(1, MALFORMED_REASONS)},

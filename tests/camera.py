@@ -7,7 +7,7 @@ from fractions import Fraction
 from appliance import clock
 from appliance.frame import VideoFormat
 from appliance.protocol import rfc4175
-from appliance.protocol.rtp import RtpHeader, build
+from appliance.protocol.rtp import RtpHeader, build, parse
 from appliance.runtime.ring import LATEST, Ring, RingReader, RingWriter
 from cext.reception import Assembly
 
@@ -19,7 +19,7 @@ START_TAI_NS = 1_700_000_000 * 10**9
 
 @dataclass
 class Camera:
-    """Packets of one frame after another. `split` as rfc4175.packetise takes it: how many pgroups each packet carries."""
+    """Packets of one raw frame after another. `split` as rfc4175.packetise takes it: how many pgroups each packet carries."""
 
     format: VideoFormat = SMALL
     split: tuple[int, ...] = (8,)
@@ -27,6 +27,8 @@ class Camera:
     sequence: int = 70_000
     tai_ns: int = START_TAI_NS
     seed: int = 0
+    second_field: bool = False
+    """Whether the next raw frame is a second field."""
     sent: list[bytes] = field(default_factory=list)
 
     def __post_init__(self):
@@ -34,18 +36,26 @@ class Camera:
 
     @property
     def timestamp(self) -> int:
-        """RTP timestamp of the next frame."""
+        """RTP timestamp of the next raw frame."""
         return clock.rtp_timestamp(self.tai_ns)
 
     def frame(self, **header) -> list[bytes]:
-        """The packets of the next frame, marker on the last; its samples go to `sent`."""
+        """The packets of the next frame or field, marker on the last, of PsF also on the first segment's last; its samples go to `sent`.
+
+        A second field of an odd height repeats its last row in `sent`, as its slot does.
+        """
         samples = self.random.randbytes(self.format.frame_bytes)
+        if self.second_field and self.format.height % 2:
+            samples = samples[:-self.format.raw_row_bytes] + samples[-2 * self.format.raw_row_bytes:-self.format.raw_row_bytes]
         self.sent.append(samples)
-        payloads = list(rfc4175.packetise(samples, self.format, self.split, self.sequence))
-        packets = [build(RtpHeader(PAYLOAD_TYPE, self.sequence + number & 0xFFFF, self.timestamp, self.ssrc,
-                                   marker=number == len(payloads) - 1, **header), payload)
-                   for number, payload in enumerate(payloads)]
-        self.sequence += len(packets)
+        packets = []
+        for second in rfc4175.parts(self.format) if self.format.segmented else (self.second_field,):
+            payloads = list(rfc4175.packetise(samples, self.format, self.split, self.sequence, second))
+            packets += [build(RtpHeader(PAYLOAD_TYPE, self.sequence + number & 0xFFFF, self.timestamp, self.ssrc,
+                                        marker=number == len(payloads) - 1, **header), payload)
+                        for number, payload in enumerate(payloads)]
+            self.sequence += len(payloads)
+        self.second_field = self.format.by_fields and not self.second_field
         self.tai_ns += FRAME_NS
         return packets
 
@@ -81,8 +91,8 @@ class Assembled:
     def attach(self, writer: RingWriter, **options) -> Assembly:
         """An assembly that writes through this writer."""
         format = self.format
-        return Assembly(writer, width=format.width, height=format.height, pgroup_bytes=format.pgroup.octets, pgroup_pixels=format.pgroup.columns,
-                        payload_type=PAYLOAD_TYPE, neutral_pgroup=rfc4175.neutral_pgroup(format), **options)
+        return Assembly(writer, width=format.width, height=format.height, pgroup_bytes=format.pgroup.octets, pgroup_columns=format.pgroup.columns,
+                        pgroup_rows=format.pgroup.rows, scan=format.scan, payload_type=PAYLOAD_TYPE, neutral_pgroup=rfc4175.neutral_pgroup(format), **options)
 
     def feed(self, packets) -> list[Frame]:
         """Gives packets to the assembly now; the frames that they brought out."""
@@ -124,3 +134,18 @@ class Assembled:
 def rows(samples: bytes, format: VideoFormat = SMALL) -> list[bytes]:
     """The rows of a raw frame."""
     return [samples[start:start + format.raw_row_bytes] for start in range(0, format.frame_bytes, format.raw_row_bytes)]
+
+
+def remarked(packet, **changes):
+    """The packet with other header fields."""
+    parsed = parse(packet)
+    header = RtpHeader(**{**{name: getattr(parsed.header, name) for name in RtpHeader.__dataclass_fields__}, **changes})
+    return build(header, parsed.payload)
+
+
+def play(bench, camera, frames=1, **header):
+    """Frames in real time, nothing amiss."""
+    published = []
+    for _ in range(frames):
+        published += bench.feed(camera.frame(**header)) + bench.wait(FRAME_NS)
+    return published

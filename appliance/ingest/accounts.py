@@ -43,6 +43,7 @@ class Accounts:
             "lost": counters.counter("appliance_ingest_packets_lost_total"),
             "duplicate": counters.counter("appliance_ingest_packets_duplicate_total"),
             "reordered": counters.counter("appliance_ingest_packets_reordered_total"),
+            "surplus": counters.counter("appliance_ingest_packets_surplus_total"),
             "late": counters.counter("appliance_ingest_packets_late_total"),
             "kernel_drops": counters.counter("appliance_ingest_kernel_drops_total"),
             "restarts": counters.counter("appliance_ingest_sender_restarts_total"),

@@ -47,9 +47,9 @@ def run(stage: Stage) -> None:
 def assemble(flow: VideoFlow, writer: RingWriter) -> Assembly:
     """The assembly of a flow's frames into the slots of `writer`; its geometry is the SDP's, packets never change it."""
     format = flow.format
-    return Assembly(writer, width=format.width, height=format.height, pgroup_bytes=format.pgroup.octets, pgroup_pixels=format.pgroup.columns,
-                    payload_type=flow.payload_type, neutral_pgroup=rfc4175.neutral_pgroup(format), rate_hz=flow.rate_hz,
-                    mediaclk_offset=flow.mediaclk_offset, frame_interval_ns=int(1_000_000_000 / format.rate))
+    return Assembly(writer, width=format.width, height=format.height, pgroup_bytes=format.pgroup.octets, pgroup_columns=format.pgroup.columns,
+                    pgroup_rows=format.pgroup.rows, scan=format.scan, payload_type=flow.payload_type, neutral_pgroup=rfc4175.neutral_pgroup(format), rate_hz=flow.rate_hz,
+                    mediaclk_offset=flow.mediaclk_offset, frame_interval_ns=int(1_000_000_000 / format.picture_rate))
 
 
 def _show_backend(counters: Counters, intake: Intake) -> None:

@@ -26,7 +26,7 @@ _EXTENDED_SEQUENCE_BYTES = 2
 
 @dataclass(frozen=True)
 class Srd:
-    """One sample row data header: where `length` octets of the packet's samples belong. `offset` in pixels of the row."""
+    """One sample row data header: where `length` octets of the packet's samples belong. `offset` in pixels of the row; `field` is F, the second one."""
 
     row: int
     field: bool
@@ -53,6 +53,8 @@ def parse_payload(payload: bytes, format: VideoFormat) -> tuple[int, list[Srd], 
         segment = _read_header(payload, at)
         _check(segment, format)
         segments.append(segment)
+        if segment.field != segments[0].field:
+            raise ProtocolError("srd_field", "segments of both fields in one packet")  # Source: RFC 4175 section 4.3
         if segment.length == 0 and (segment.continuation or len(segments) > 1):
             raise ProtocolError("srd_length", "a segment without samples stands alone in its packet")
         at += SRD_HEADER_BYTES
@@ -66,57 +68,76 @@ def place(frame: bytearray | memoryview, segments: Iterable[Srd], samples: bytes
     """Writes parsed samples to their place in a raw frame (rows of packed pgroups without padding)."""
     at = 0
     for segment in segments:
-        start = segment.row * format.raw_row_bytes + segment.offset // format.pgroup.columns * format.pgroup.octets
+        start = first_pgroup(segment, format) * format.pgroup.octets
         frame[start:start + segment.length] = samples[at:at + segment.length]
         at += segment.length
 
 
+def first_pgroup(segment: Srd, format: VideoFormat) -> int:
+    """The number of a segment's first pgroup in its raw frame. A field is a raw frame of its own, the segments of PsF alternate in one."""
+    row = 2 * segment.row + segment.field if format.segmented else segment.row // format.pgroup.rows
+    return row * row_pgroups(format) + segment.offset // format.pgroup.columns
+
+
+def row_pgroups(format: VideoFormat) -> int:
+    """Pgroups in a row of a raw frame."""
+    return format.width // format.pgroup.columns
+
+
 def neutral_pgroup(format: VideoFormat) -> bytes:
     """A grey pgroup: every sample at half of its range."""
-    samples, bits = 4, 0
-    for _ in range(samples):
+    bits = 0
+    for _ in range(format.pgroup.octets * 8 // format.depth):
         bits = bits << format.depth | 1 << (format.depth - 1)
-    return bits.to_bytes(samples * format.depth // 8, "big")
+    return bits.to_bytes(format.pgroup.octets, "big")
+
+
+def parts(format: VideoFormat) -> tuple[bool, ...]:
+    """What a frame is sent in, as packetise's `second_field`: whole, or the first and the second field or PsF segment."""
+    return (False, True) if format.interlaced else (False,)
 
 
 def row_split(format: VideoFormat, maxudp: int = 1460) -> list[int]:
     """Pgroups of each packet of one row in general packing: as few packets as fit `maxudp`, as equal as can be."""
     room = (maxudp - _UDP_AND_RTP_BYTES - _EXTENDED_SEQUENCE_BYTES - SRD_HEADER_BYTES) // format.pgroup.octets
-    row_pgroups = format.raw_row_bytes // format.pgroup.octets
-    count = -(-row_pgroups // room)
-    return [row_pgroups // count + (number < row_pgroups % count) for number in range(count)]
+    total = row_pgroups(format)
+    count = -(-total // room)
+    return [total // count + (number < total % count) for number in range(count)]
 
 
 def block_split(format: VideoFormat) -> list[int]:
-    """Pgroups of each packet in block packing; rows are straddled."""
+    """Pgroups of each packet in block packing; rows are straddled. Blocks hold whole pgroups but for 16-bit 4:2:2, which block packing leaves out."""
     return [BLOCK_BYTES // format.pgroup.octets]
 
 
-def packetise(frame: bytes | memoryview, format: VideoFormat, split: Iterable[int], first_sequence: int = 0) -> Iterator[bytes]:
-    """The RTP payloads of a raw frame; the packet around payload n has the low half of first_sequence + n.
+def packetise(frame: bytes | memoryview, format: VideoFormat, split: Iterable[int], first_sequence: int = 0, second_field: bool = False) -> Iterator[bytes]:
+    """The RTP payloads of one of a format's parts(); the packet around payload n has the low half of first_sequence + n.
 
-    `split` is how many pgroups each packet carries, begun again when it ends. A packet that would touch more than three rows is cut there.
+    `frame` is the raw frame: of an interlaced format the field itself, of PsF the whole frame, from which the segment's rows are taken. `split` is how
+    many pgroups each packet carries, begun again when it ends. A packet that would touch more than three rows is cut there.
     """
-    row_pgroups = format.raw_row_bytes // format.pgroup.octets
-    total, first, sequence = row_pgroups * format.height, 0, first_sequence
+    per_row, octets = row_pgroups(format), format.pgroup.octets
+    if format.segmented:
+        rows = [frame[start:start + format.raw_row_bytes] for start in range(0, format.frame_bytes, format.raw_row_bytes)]
+        frame = b"".join(bytes(row) for row in rows[second_field::2])
+    total, first, sequence = per_row * (format.wire_rows(second_field) // format.pgroup.rows), 0, first_sequence
     for wanted in cycle(split):
         if first == total:
             return
-        limit = (first // row_pgroups + SEGMENTS_SENT_MAX) * row_pgroups
+        limit = (first // per_row + SEGMENTS_SENT_MAX) * per_row
         end = min(first + max(wanted, 1), limit, total)
-        yield struct.pack("!H", sequence >> 16 & 0xFFFF) + _headers(first, end, row_pgroups, format) + bytes(
-            frame[first * format.pgroup.octets:end * format.pgroup.octets])
+        yield struct.pack("!H", sequence >> 16 & 0xFFFF) + _headers(first, end, format, second_field) + bytes(frame[first * octets:end * octets])
         first, sequence = end, sequence + 1
 
 
-def _headers(first: int, end: int, row_pgroups: int, format: VideoFormat) -> bytes:
-    """Segment headers for pgroups first..end, one a row touched."""
-    headers = b""
+def _headers(first: int, end: int, format: VideoFormat, second_field: bool) -> bytes:
+    """Segment headers for pgroups first..end of a part, one a row touched."""
+    headers, per_row = b"", row_pgroups(format)
     while first < end:
-        row, offset = divmod(first, row_pgroups)
-        stop = min(end, (row + 1) * row_pgroups)
-        continuation = stop < end
-        headers += struct.pack("!HHH", (stop - first) * format.pgroup.octets, row, continuation << 15 | offset * format.pgroup.columns)
+        row, offset = divmod(first, per_row)
+        stop = min(end, (row + 1) * per_row)
+        headers += struct.pack("!HHH", (stop - first) * format.pgroup.octets, second_field << 15 | row * format.pgroup.rows,
+                               (stop < end) << 15 | offset * format.pgroup.columns)
         first = stop
     return headers
 
@@ -129,10 +150,13 @@ def _read_header(payload: bytes, at: int) -> Srd:
 def _check(segment: Srd, format: VideoFormat) -> None:
     if segment.length % format.pgroup.octets:
         raise ProtocolError("srd_length", f"{segment.length} octets are not whole pgroups of {format.pgroup.octets}")
-    if segment.field:
+    if segment.field and not format.interlaced:
         raise ProtocolError("srd_field", "a second field in a progressive raster")
-    if segment.row >= format.height:
-        raise ProtocolError("srd_row", f"row {segment.row} of a raster of {format.height}")
+    rows = format.wire_rows(segment.field)
+    if segment.row >= rows:
+        raise ProtocolError("srd_row", f"row {segment.row} where there are {rows}")
+    if segment.row % format.pgroup.rows:
+        raise ProtocolError("srd_row", f"row {segment.row}, where pgroups cover two rows and begin at even ones")
     end = segment.offset + segment.length // format.pgroup.octets * format.pgroup.columns
     if segment.offset % format.pgroup.columns or end > format.width:
         raise ProtocolError("srd_offset", f"pixels {segment.offset} to {end} of a row of {format.width}")

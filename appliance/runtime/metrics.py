@@ -61,6 +61,7 @@ INGEST = EVERY_STAGE + (
     Metric("appliance_ingest_packets_duplicate_total", COUNTER, "Packets that had come before"),
     Metric("appliance_ingest_packets_reordered_total", COUNTER, "Packets that came behind a later one, in time for their frame"),
     Metric("appliance_ingest_packets_late_total", COUNTER, "Packets whose frame was already closed"),
+    Metric("appliance_ingest_packets_surplus_total", COUNTER, "Packets that a sender added to a frame that was whole; no fault"),
     Metric("appliance_ingest_bytes_total", COUNTER, "Octets of accepted RTP packets"),
     Metric("appliance_ingest_kernel_drops_total", COUNTER, "Receive buffers, each of one packet or several merged ones, that found socket or packet ring full"),
     Metric("appliance_ingest_packets_refused_total", COUNTER, "Packets with a wrong IP or UDP header in the packet ring; for a socket the kernel throws them away",

@@ -8,7 +8,7 @@
 
 static void set_whole(struct assembly *assembly, int64_t monotonic_ns)
 {
-    for (uint32_t row = 0; row < assembly->raster.height; row++)
+    for (uint32_t row = 0; row < assembly->raster.rows; row++)
         assembly->whole_monotonic_ns[row] = monotonic_ns;
 }
 
@@ -22,7 +22,7 @@ struct assembly *assembly_new(const struct raster *raster, const struct frame_si
     assembly->payload_type = payload_type;
     assembly->rate_hz = 90000;
     memcpy(assembly->neutral, neutral, raster->pgroup_bytes);
-    assembly->whole_monotonic_ns = malloc(raster->height * sizeof(int64_t));
+    assembly->whole_monotonic_ns = malloc(raster->rows * sizeof(int64_t));
     if (!assembly->whole_monotonic_ns) {
         assembly_free(assembly);
         return NULL;
@@ -86,7 +86,8 @@ static uint32_t find(const uint64_t *coverage, uint32_t from, uint32_t end, bool
     return end;
 }
 
-/* Fills a hole with the newest published samples of the same place, or with grey if those may be too old. */
+/* Fills a hole with the newest published samples of the same place, or with grey if those may be too old. A field's hole shows the other
+ * field's row, which lies half a field row away: less than what moves in the time of two fields. */
 static void fill(const struct assembly *assembly, struct open_frame *frame, uint32_t start, uint32_t end, bool fresh)
 {
     const uint32_t pgroup_bytes = assembly->raster.pgroup_bytes;
@@ -99,13 +100,13 @@ static void fill(const struct assembly *assembly, struct open_frame *frame, uint
             memcpy(frame->payload + offset + i, assembly->neutral, pgroup_bytes);
 }
 
-/* Fills the holes of a frame that is about to be published and notes which of its rows are new. Returns how many are not whole. */
+/* Fills the holes of a frame that is about to be published and notes which of its rows are new. Returns how many rows are not whole. */
 static uint32_t conceal(struct assembly *assembly, struct open_frame *frame)
 {
     const uint32_t row_pgroups = assembly->raster.row_pgroups;
     const int64_t now = frame->first.monotonic_ns;
     uint32_t rows = 0;
-    for (uint32_t row = 0; row < assembly->raster.height; row++) {
+    for (uint32_t row = 0; row < frame->pgroups / row_pgroups; row++) {
         uint32_t after = (row + 1) * row_pgroups, start = find(frame->coverage, after - row_pgroups, after, false);
         int64_t *whole = &assembly->whole_monotonic_ns[row];
         if (start == after) {
@@ -121,7 +122,24 @@ static uint32_t conceal(struct assembly *assembly, struct open_frame *frame)
             start = find(frame->coverage, end, after, false);
         }
     }
-    return rows;
+    return rows * assembly->raster.pgroup_rows;
+}
+
+/* The row that a shorter second field lacks repeats the one above: a slot is always full, and the next field's holes show nothing older. */
+static void lengthen(struct assembly *assembly, const struct open_frame *frame)
+{
+    const struct raster *raster = &assembly->raster;
+    /* Safety: fields have a row at least (raster_set), and pgroups is one row more than frame->pgroups. */
+    size_t row_bytes = (size_t)raster->row_pgroups * raster->pgroup_bytes, end = (size_t)frame->pgroups * raster->pgroup_bytes;
+    memcpy(frame->payload + end, frame->payload + end - row_bytes, row_bytes);
+    assembly->whole_monotonic_ns[raster->rows - 1] = assembly->whole_monotonic_ns[raster->rows - 2];
+}
+
+/* RTP timestamp to publish: the sender's. Senders of plain RFC 4175 give both fields of a frame one time, and pictures must differ in theirs. */
+static uint32_t own_timestamp(const struct assembly *assembly, const struct open_frame *frame)
+{
+    bool shared = frame->second_field && assembly->closed.valid && !assembly->closed.second_field && assembly->closed.timestamp == frame->timestamp;
+    return frame->timestamp + (shared ? (uint32_t)(assembly->frame_interval_ns * assembly->rate_hz / 1000000000) : 0);
 }
 
 /* The TAI instant nearest to the arrival that has this RTP timestamp; as appliance.clock.unwrap_rtp_timestamp. */
@@ -138,7 +156,8 @@ static void publish(struct assembly *assembly, struct open_frame *frame)
 {
     struct assembly_statistics *statistics = &assembly->statistics;
     const struct raster *raster = &assembly->raster;
-    int64_t capture = unwrap(assembly, frame->timestamp, frame->first.tai_ns);
+    const uint32_t timestamp = own_timestamp(assembly, frame);
+    int64_t capture = unwrap(assembly, timestamp, frame->first.tai_ns);
     if (llabs(capture - frame->first.tai_ns) > CAPTURE_DISTANCE_NS_MAX) {
         capture = frame->first.tai_ns;
         statistics->arrival_timed++;
@@ -147,11 +166,11 @@ static void publish(struct assembly *assembly, struct open_frame *frame)
         .number = assembly->number,
         .capture_tai_ns = (uint64_t)capture,
         .first_packet_tai_ns = (uint64_t)frame->first.tai_ns,
-        .rtp_timestamp = frame->timestamp,
-        .flags = assembly->discontinuity ? FLAG_DISCONTINUITY : 0,
+        .rtp_timestamp = timestamp,
+        .flags = (assembly->discontinuity ? FLAG_DISCONTINUITY : 0) | (frame->second_field ? FLAG_SECOND_FIELD : 0),
         .payload_bytes = raster->pgroups * raster->pgroup_bytes,
     };
-    if (frame->covered == raster->pgroups) {
+    if (frame->covered == frame->pgroups) {
         set_whole(assembly, frame->first.monotonic_ns);
     } else {
         header.flags |= FLAG_INCOMPLETE;
@@ -159,6 +178,8 @@ static void publish(struct assembly *assembly, struct open_frame *frame)
         statistics->rows_missing += header.rows_missing;
         statistics->incomplete++;
     }
+    if (frame->pgroups != raster->pgroups)
+        lengthen(assembly, frame);
     assembly->sink.publish(assembly->sink.context, frame->slot, &header);
     assembly->last_payload = frame->payload;
     assembly->discontinuity = false;
@@ -172,7 +193,7 @@ static void close_oldest(struct assembly *assembly, bool by_marker)
     assembly->number++;
     if (!frame.payload) {
         assembly->statistics.no_slot++;
-    } else if ((uint64_t)frame.covered * SPARSE_DIVISOR < assembly->raster.pgroups) {
+    } else if ((uint64_t)frame.covered * SPARSE_DIVISOR < frame.pgroups) {
         assembly->sink.abandon(assembly->sink.context, frame.slot);
         assembly->statistics.sparse++;
     } else {
@@ -182,8 +203,9 @@ static void close_oldest(struct assembly *assembly, bool by_marker)
     assembly->closed.valid = true;
     assembly->closed.timestamp = frame.timestamp;
     assembly->closed.last_sequence = frame.last_sequence;
-    assembly->closed.complete = frame.covered == assembly->raster.pgroups;
+    assembly->closed.complete = frame.covered == frame.pgroups;
     assembly->closed.by_marker = by_marker;
+    assembly->closed.second_field = frame.second_field;
     assembly->open_count--;
     for (uint32_t i = 0; i < assembly->open_count; i++)
         assembly->open[i] = assembly->open[i + 1];
@@ -205,13 +227,19 @@ static void close_finished(struct assembly *assembly)
 {
     while (assembly->open_count) {
         const struct open_frame *oldest = &assembly->open[0];
-        bool whole = oldest->covered == assembly->raster.pgroups;
+        bool whole = oldest->covered == oldest->pgroups;
         bool passed = assembly->open_count > 1 && sequence_before(assembly->open[1].first_sequence, assembly->window.next_needed);
         bool by_marker = !whole && marked(assembly, oldest);
         if (!whole && !passed && !by_marker)
             return;
         close_oldest(assembly, by_marker);
     }
+}
+
+/* Whether a packet's raw frame is a second field; the second segment of PsF is part of a whole frame. */
+static bool own_field(const struct assembly *assembly, const struct rfc4175_packet *packet)
+{
+    return packet->second_field && assembly->raster.scan == SCAN_INTERLACED;
 }
 
 static struct open_frame *open_at(struct assembly *assembly, uint32_t place, const struct rfc4175_packet *packet, const struct instant *now)
@@ -222,7 +250,8 @@ static struct open_frame *open_at(struct assembly *assembly, uint32_t place, con
     assembly->open_count++;
     struct open_frame *frame = &assembly->open[place];
     *frame = (struct open_frame){.timestamp = packet->timestamp, .first_sequence = packet->sequence, .last_sequence = packet->sequence,
-                                 .first = *now, .coverage = coverage};
+                                 .second_field = own_field(assembly, packet), .first = *now, .coverage = coverage};
+    frame->pgroups = frame->second_field ? assembly->raster.second_pgroups : assembly->raster.pgroups;
     memset(coverage, 0, (assembly->raster.pgroups / 64 + 1) * sizeof *coverage);
     frame->payload = assembly->sink.claim(assembly->sink.context, &frame->slot);
     return frame;
@@ -231,12 +260,13 @@ static struct open_frame *open_at(struct assembly *assembly, uint32_t place, con
 /* The open frame that a packet belongs to, opened if need be; NULL if its frame is closed. */
 static struct open_frame *frame_of(struct assembly *assembly, const struct rfc4175_packet *packet, const struct instant *now)
 {
+    const bool second_field = own_field(assembly, packet);
     for (uint32_t i = assembly->open_count; i-- > 0;)
-        if (assembly->open[i].timestamp == packet->timestamp)
+        if (assembly->open[i].timestamp == packet->timestamp && assembly->open[i].second_field == second_field)
             return &assembly->open[i];
     if (sequence_before(packet->sequence, assembly->window.settled))
         return NULL;
-    if (assembly->closed.valid && assembly->closed.timestamp == packet->timestamp) {
+    if (assembly->closed.valid && assembly->closed.timestamp == packet->timestamp && assembly->closed.second_field == second_field) {
         if (assembly->closed.by_marker && assembly->sender.marker_trusted) {
             /* The sender sets it before the end: from here on only coverage and time close its frames. */
             assembly->sender.marker_trusted = false;
@@ -382,8 +412,9 @@ void assembly_packet(struct assembly *assembly, const uint8_t *bytes, size_t len
     }
     struct open_frame *frame = frame_of(assembly, &packet, now);
     if (!frame) {
-        /* What a sender adds to a frame that is whole is of no use, and no fault. */
-        statistics->late += !(assembly->closed.complete && arrival == ARRIVAL_IN_ORDER);
+        bool surplus = assembly->closed.complete && arrival == ARRIVAL_IN_ORDER;
+        statistics->surplus += surplus;
+        statistics->late += !surplus;
         close_finished(assembly);
         return;
     }
@@ -396,7 +427,8 @@ void assembly_packet(struct assembly *assembly, const uint8_t *bytes, size_t len
         frame->last_sequence = packet.sequence;
     frame->packets++;
     frame->last_monotonic_ns = now->monotonic_ns;
-    if (packet.marker) {
+    /* Source: ST 2110-20 6.1.2, each segment of PsF ends with a marker: the first one's is not the frame's end. */
+    if (packet.marker && (assembly->raster.scan != SCAN_SEGMENTED || packet.second_field)) {
         frame->marker = true;
         frame->marker_sequence = packet.sequence;
     }

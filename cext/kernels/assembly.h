@@ -36,6 +36,7 @@
 /* Flags of a slot header: appliance.frame.Flag. */
 #define FLAG_INCOMPLETE 2u
 #define FLAG_DISCONTINUITY 8u
+#define FLAG_SECOND_FIELD 32u
 
 /* Where frames go. `context` belongs to the sink; claim returns the payload or NULL when nothing is free. The sink leaves the newest
  * published payload as it is until the next publish: holes are filled from it. */
@@ -52,6 +53,7 @@ struct assembly_statistics {
     uint64_t duplicate;
     uint64_t reordered;    /* accepted behind a later one */
     uint64_t late;         /* their frame was already closed; where a number was missing, counted as lost, too */
+    uint64_t surplus;      /* what a sender adds to a frame that is whole: of no use, and no fault */
     uint64_t malformed[MALFORMED_REASONS];
     uint64_t frames;       /* published */
     uint64_t incomplete;   /* published with holes */
@@ -69,8 +71,9 @@ struct open_frame {
     uint8_t *payload; /* NULL: the sink had no slot, and the frame is only counted */
     int slot;
     uint32_t timestamp, first_sequence, last_sequence, marker_sequence;
-    bool marker;
+    bool marker, second_field;
     uint32_t packets;
+    uint32_t pgroups; /* that it has: the second field of an odd height has a row less */
     uint32_t covered; /* pgroups that arrived */
     struct instant first;
     int64_t last_monotonic_ns; /* arrival of its last packet so far */
@@ -95,17 +98,17 @@ struct assembly {
     struct frame_sink sink;
     uint8_t payload_type;
     uint32_t rate_hz, mediaclk_offset;
-    int64_t frame_interval_ns; /* 0: short */
+    int64_t frame_interval_ns; /* from one raw frame to the next; 0: short */
     uint8_t neutral[16]; /* a grey pgroup */
 
     struct sender sender;
     struct candidate candidate;
     struct open_frame open[FRAMES_OPEN_MAX]; /* in the order of their sequence numbers */
     uint32_t open_count;
-    struct { uint32_t timestamp, last_sequence; bool valid, complete, by_marker; } closed; /* the last one */
+    struct { uint32_t timestamp, last_sequence; bool valid, complete, by_marker, second_field; } closed; /* the last one */
 
     const uint8_t *last_payload; /* newest published frame, for holes */
-    int64_t *whole_monotonic_ns; /* by row: when a published frame's own packets last covered it all; no sample of last_payload is older */
+    int64_t *whole_monotonic_ns; /* by row of the slot: when a published frame's own packets last covered it all; no sample of last_payload is older */
     bool discontinuity; /* the next frame does not continue the last */
     uint64_t number;
     struct assembly_statistics statistics;

@@ -27,17 +27,25 @@ const char *const malformed_reasons[MALFORMED_REASONS] = {
 static inline uint32_t read_u16(const uint8_t *at) { return (uint32_t)at[0] << 8 | at[1]; }
 static inline uint32_t read_u32(const uint8_t *at) { return read_u16(at) << 16 | read_u16(at + 2); }
 
-bool raster_set(struct raster *raster, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels)
+bool raster_set(struct raster *raster, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_columns, uint32_t pgroup_rows,
+                enum scan scan)
 {
     /* Source: ST 2110-20 7.2, width and height 1..32767 (15 bits in the SRD header). */
-    if (width == 0 || width > 32767 || height == 0 || height > 32767 || pgroup_pixels == 0 || width % pgroup_pixels != 0)
+    if (width == 0 || width > 32767 || height == 0 || height > 32767)
         return false;
-    if (pgroup_bytes == 0 || pgroup_bytes > 16)
+    if (pgroup_bytes == 0 || pgroup_bytes > 16 || pgroup_columns == 0 || pgroup_rows == 0 || width % pgroup_columns || height % pgroup_rows)
         return false;
-    uint64_t pgroups = (uint64_t)(width / pgroup_pixels) * height;
-    if (pgroups * pgroup_bytes > FRAME_BYTES_MAX)
+    /* Source: ST 2110-20 6.2.5, 4:2:0 is progressive only. */
+    if (scan != SCAN_PROGRESSIVE && (pgroup_rows != 1 || height < 2))
         return false;
-    *raster = (struct raster){width, height, pgroup_bytes, pgroup_pixels, width / pgroup_pixels, (uint32_t)pgroups};
+    uint32_t row_pgroups = width / pgroup_columns, second_rows = height / 2, first_rows = height - second_rows;
+    uint32_t rows = scan == SCAN_INTERLACED ? first_rows : height / pgroup_rows;
+    if ((uint64_t)row_pgroups * rows * pgroup_bytes > FRAME_BYTES_MAX)
+        return false;
+    *raster = (struct raster){.width = width, .height = height, .pgroup_bytes = pgroup_bytes, .pgroup_columns = pgroup_columns,
+                              .pgroup_rows = pgroup_rows, .scan = scan, .row_pgroups = row_pgroups, .rows = rows, .pgroups = row_pgroups * rows,
+                              .second_pgroups = row_pgroups * (scan == SCAN_INTERLACED ? second_rows : rows),
+                              .wire_rows = {scan == SCAN_PROGRESSIVE ? height : first_rows, scan == SCAN_PROGRESSIVE ? 0 : second_rows}};
     return true;
 }
 
@@ -81,14 +89,18 @@ static enum malformed read_segment(const uint8_t *header, const struct raster *r
     segment->pgroups = segment->length / raster->pgroup_bytes;
     if (segment->pgroups * raster->pgroup_bytes != segment->length)
         return MALFORMED_SRD_LENGTH;
-    if (segment->field)
-        return MALFORMED_SRD_FIELD; /* a progressive raster has one field */
-    if (segment->row >= raster->height)
+    if (segment->field && raster->scan == SCAN_PROGRESSIVE)
+        return MALFORMED_SRD_FIELD; /* it has one field */
+    /* A pgroup of 4:2:0 covers two rows and has the number of the upper one. */
+    uint32_t row = segment->row / raster->pgroup_rows;
+    if (segment->row >= raster->wire_rows[segment->field] || row * raster->pgroup_rows != segment->row)
         return MALFORMED_SRD_ROW;
-    uint32_t first = segment->offset / raster->pgroup_pixels;
-    if (first * raster->pgroup_pixels != segment->offset || first + segment->pgroups > raster->row_pgroups)
+    uint32_t first = segment->offset / raster->pgroup_columns;
+    if (first * raster->pgroup_columns != segment->offset || first + segment->pgroups > raster->row_pgroups)
         return MALFORMED_SRD_OFFSET;
-    segment->first_pgroup = segment->row * raster->row_pgroups + first;
+    if (raster->scan == SCAN_SEGMENTED)
+        row = 2 * row + segment->field;
+    segment->first_pgroup = row * raster->row_pgroups + first;
     return MALFORMED_NOT;
 }
 
@@ -118,6 +130,9 @@ enum malformed rfc4175_read(const uint8_t *packet, size_t length, uint8_t payloa
         reason = read_segment(packet + at, raster, segment);
         if (reason != MALFORMED_NOT)
             return reason;
+        /* Source: RFC 4175 4.3, a packet's samples are of one field. */
+        if (segment->field != result->segments[0].field)
+            return MALFORMED_SRD_FIELD;
         at += SRD_HEADER_BYTES;
         sample_bytes += segment->length;
         more = segment->continuation;
@@ -128,6 +143,7 @@ enum malformed rfc4175_read(const uint8_t *packet, size_t length, uint8_t payloa
     if (sample_bytes != end - at)
         return MALFORMED_LENGTH_MISMATCH;
     result->segment_count = (uint8_t)count;
+    result->second_field = result->segments[0].field;
     result->samples = packet + at;
     result->sample_bytes = sample_bytes;
     return MALFORMED_NOT;

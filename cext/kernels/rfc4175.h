@@ -36,12 +36,19 @@ enum malformed {
 /* Names of the reasons, as the metric's label shows them. */
 extern const char *const malformed_reasons[MALFORMED_REASONS];
 
-/* The raster as pgroups: row after row without padding, so that a pgroup's number gives its place in the slot. */
+/* How rows come. INTERLACED: each field is a raw frame of its own. SEGMENTED (PsF): the two segments are woven to one. */
+enum scan { SCAN_PROGRESSIVE, SCAN_INTERLACED, SCAN_SEGMENTED };
+
+/* A raw frame as pgroups: row after row without padding, so that a pgroup's number gives its place in the slot. */
 struct raster {
-    uint32_t width, height; /* pixels, rows */
-    uint32_t pgroup_bytes, pgroup_pixels;
+    uint32_t width, height;      /* pixels, rows of the frame */
+    uint32_t pgroup_bytes, pgroup_columns, pgroup_rows; /* octets; pixels of a row; rows: two of 4:2:0 */
+    enum scan scan;
     uint32_t row_pgroups;
-    uint32_t pgroups; /* of the whole frame */
+    uint32_t rows;               /* of pgroups in a raw frame; interlaced: of the first field */
+    uint32_t pgroups;            /* of a raw frame; interlaced: of the first field */
+    uint32_t second_pgroups;     /* of the second field, which has a row less where the height is odd; else as `pgroups` */
+    uint32_t wire_rows[2];       /* row numbers are below this in packets of the frame, or of the first and the second field or segment */
 };
 
 struct rfc4175_segment {
@@ -53,15 +60,17 @@ struct rfc4175_segment {
 struct rfc4175_packet {
     uint32_t sequence; /* extended: the payload's 16 high bits before the RTP header's 16 */
     uint32_t timestamp, ssrc;
-    bool marker;
+    bool marker, second_field; /* its segments are of the second field, or PsF segment */
     uint8_t segment_count;
     struct rfc4175_segment segments[RFC4175_SEGMENTS_MAX];
     const uint8_t *samples; /* of all segments, one after the other */
     uint32_t sample_bytes;
 };
 
-/* False if the raster cannot be: no pixels, a width that is not whole pgroups, or more octets than a ring slot may have. */
-bool raster_set(struct raster *raster, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_pixels);
+/* False if the raster cannot be: no pixels, a width or height that is not whole pgroups, one row by fields, fields of 4:2:0, or more octets
+ * than a ring slot may have. */
+bool raster_set(struct raster *raster, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_columns, uint32_t pgroup_rows,
+                enum scan scan);
 
 /* Reads a packet. MALFORMED_NOT: every segment lies inside the raster and inside the packet. */
 enum malformed rfc4175_read(const uint8_t *packet, size_t length, uint8_t payload_type, const struct raster *raster,

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define SLOTS 5
-#define PACKET_BYTES_MAX 1600
+#define PACKET_BYTES_MAX 9000
 
 static uint64_t state;
 
@@ -39,8 +39,9 @@ static uint8_t *claim(void *context, int *slot)
 }
 static void publish(void *context, int slot, struct slot_header *header)
 {
-    (void)context;
-    if (!slots.claimed[slot] || !(header->flags & FLAG_INCOMPLETE) != !header->rows_missing)
+    const struct raster *raster = context;
+    if (!slots.claimed[slot] || !(header->flags & FLAG_INCOMPLETE) != !header->rows_missing || header->rows_missing > raster->height ||
+        header->payload_bytes != raster->pgroups * raster->pgroup_bytes || (header->flags & FLAG_SECOND_FIELD && raster->scan != SCAN_INTERLACED))
         abort();
     slots.claimed[slot] = false;
     slots.newest = slot;
@@ -57,38 +58,57 @@ static void abandon(void *context, int slot)
 static void put16(uint8_t *at, uint32_t value) { at[0] = (uint8_t)(value >> 8), at[1] = (uint8_t)value; }
 static void put32(uint8_t *at, uint32_t value) { put16(at, value >> 16), put16(at + 2, value & 0xffff); }
 
+/* Where a sender is: next numbers, the next pgroup of the field or segment, and which of the two it is. */
+struct camera { uint32_t sequence, timestamp, pgroup; bool second; };
+
 /* A packet of a plausible sender: a segment or several of the raster's next rows. Returns its length. */
-static size_t make(uint8_t *packet, const struct raster *raster, uint32_t *sequence, uint32_t *timestamp, uint32_t *pgroup)
+static size_t make(uint8_t *packet, const struct raster *raster, struct camera *camera)
 {
+    const uint32_t end = raster->wire_rows[camera->second] / raster->pgroup_rows * raster->row_pgroups;
+    const uint32_t large = (PACKET_BYTES_MAX - 100) / raster->pgroup_bytes;
     size_t at = 12, samples = 0;
     memset(packet, 0, PACKET_BYTES_MAX);
     packet[0] = 0x80;
     packet[1] = 96;
-    put16(packet + 2, *sequence);
-    put32(packet + 4, *timestamp);
+    put16(packet + 2, camera->sequence);
+    put32(packet + 4, camera->timestamp);
     put32(packet + 8, 7);
-    put16(packet + at, *sequence >> 16);
+    put16(packet + at, camera->sequence >> 16);
     at += 2;
-    uint32_t left = 1 + below(200), count = 0;
+    uint32_t left = 1 + below(below(10) ? 200 : large), count = 0;
     for (;;) {
-        uint32_t row = *pgroup / raster->row_pgroups, offset = *pgroup % raster->row_pgroups, room = raster->row_pgroups - offset;
+        uint32_t row = camera->pgroup / raster->row_pgroups, offset = camera->pgroup % raster->row_pgroups, room = raster->row_pgroups - offset;
         uint32_t take = left < room ? left : room;
-        *pgroup += take, left -= take, samples += take * raster->pgroup_bytes;
-        bool more = left && *pgroup < raster->pgroups && ++count < 3;
+        camera->pgroup += take, left -= take, samples += take * raster->pgroup_bytes;
+        bool more = left && camera->pgroup < end && ++count < 4;
         put16(packet + at, take * raster->pgroup_bytes);
-        put16(packet + at + 2, row);
-        put16(packet + at + 4, (uint32_t)more << 15 | offset * raster->pgroup_pixels);
+        put16(packet + at + 2, (uint32_t)camera->second << 15 | row * raster->pgroup_rows);
+        put16(packet + at + 4, (uint32_t)more << 15 | offset * raster->pgroup_columns);
         at += 6;
         if (!more)
             break;
     }
-    (*sequence)++;
-    if (*pgroup == raster->pgroups) {
+    camera->sequence++;
+    if (camera->pgroup == end) {
         packet[1] |= 0x80;
-        *pgroup = 0;
-        *timestamp += 1800;
+        camera->pgroup = 0;
+        camera->second = raster->scan != SCAN_PROGRESSIVE && !camera->second;
+        camera->timestamp += raster->scan == SCAN_SEGMENTED && camera->second ? 0 : 1800;
     }
     return at + samples;
+}
+
+/* Any raster that the appliance may be told of, small: every pgroup, every way of rows, even and odd heights. */
+static struct raster any_raster(void)
+{
+    static const struct { uint32_t bytes, columns, rows; } pgroups[] = {
+        {4, 2, 1}, {5, 2, 1}, {6, 2, 1}, {8, 2, 1}, {3, 1, 1}, {15, 4, 1}, {9, 2, 1}, {6, 1, 1}, {6, 2, 2}, {15, 4, 2}, {9, 2, 2}, {12, 2, 2}};
+    uint32_t kind = below(sizeof pgroups / sizeof *pgroups), rows = pgroups[kind].rows;
+    struct raster raster;
+    enum scan scan = rows == 1 ? (enum scan)below(3) : SCAN_PROGRESSIVE;
+    if (!raster_set(&raster, pgroups[kind].columns * (1 + below(120)), rows * (2 + below(60)), pgroups[kind].bytes, pgroups[kind].columns, rows, scan))
+        abort();
+    return raster;
 }
 
 /* Breaks a packet somewhere, mostly in its headers. */
@@ -107,23 +127,33 @@ static size_t damage(uint8_t *packet, size_t length)
     return below(4) ? length : below((uint32_t)length + 1);
 }
 
+/* Every packet is in exactly one of these. */
+static uint64_t counted(const struct assembly_statistics *statistics)
+{
+    uint64_t total = statistics->packets + statistics->duplicate + statistics->late + statistics->surplus;
+    for (uint32_t reason = 0; reason < MALFORMED_REASONS; reason++)
+        total += statistics->malformed[reason];
+    return total;
+}
+
+static uint64_t damaged;
+
 static void run(uint32_t rounds)
 {
     const uint8_t neutral[16] = {0x80, 0x20, 0x08, 0x02};
-    struct raster raster;
-    if (!raster_set(&raster, 2 * (1 + below(120)), 1 + below(60), below(2) ? 5 : 4, 2))
-        abort();
+    struct raster raster = any_raster();
     for (int i = 0; i < SLOTS; i++)
         slots.payload[i] = malloc((size_t)raster.pgroups * raster.pgroup_bytes), slots.claimed[i] = false;
     slots.newest = -1;
-    struct frame_sink sink = {.claim = claim, .publish = publish, .abandon = abandon};
+    struct frame_sink sink = {.context = &raster, .claim = claim, .publish = publish, .abandon = abandon};
     struct assembly *assembly = assembly_new(&raster, &sink, 96, neutral);
     struct instant now = {1700000000000000000, 5000000000};
-    uint32_t sequence = next_random(), timestamp = next_random(), pgroup = 0;
+    struct camera camera = {.sequence = next_random(), .timestamp = next_random()};
+    uint64_t given = 0;
     uint8_t whole[PACKET_BYTES_MAX], held[PACKET_BYTES_MAX];
     size_t held_bytes = 0;
     for (; rounds; rounds--) {
-        size_t length = make(whole, &raster, &sequence, &timestamp, &pgroup);
+        size_t length = make(whole, &raster, &camera);
         uint32_t fate = below(100);
         if (fate < 3)
             continue; /* lost */
@@ -132,26 +162,28 @@ static void run(uint32_t rounds)
             continue;
         }
         if (fate == 8)
-            sequence += below(4) ? below(70000) : next_random();
+            camera.sequence += below(4) ? below(70000) : next_random();
         if (fate == 9 && below(10) == 0)
-            timestamp += next_random();
-        if (fate < 20)
-            length = damage(whole, length);
+            camera.timestamp += next_random();
+        if (fate < 36)
+            length = damage(whole, length), damaged++;
         /* Safety, the other way round: in a block of its own length a read beyond the packet is seen. */
         uint8_t *packet = malloc(length ? length : 1);
         memcpy(packet, whole, length);
-        for (uint32_t copies = 1 + (below(20) == 0); copies; copies--)
+        for (uint32_t copies = 1 + (below(20) == 0); copies; copies--, given++)
             assembly_packet(assembly, packet, length, &now);
         free(packet);
         if (held_bytes && below(10) == 0) {
             assembly_packet(assembly, held, held_bytes, &now);
-            held_bytes = 0;
+            held_bytes = 0, given++;
         }
         int64_t step = below(200) ? below(20000) : below(300000000);
         now.tai_ns += step, now.monotonic_ns += step;
         if (below(20) == 0)
             assembly_tick(assembly, now.monotonic_ns);
     }
+    if (counted(&assembly->statistics) != given)
+        abort(); /* a packet that no counter knows */
     assembly_free(assembly);
     for (int i = 0; i < SLOTS; i++) {
         if (slots.claimed[i])
@@ -167,6 +199,6 @@ int main(int count, char **arguments)
     state = strtoull(arguments[1], NULL, 10) * 0x9e3779b97f4a7c15ull + 1;
     for (uint32_t left = (uint32_t)strtoul(arguments[2], NULL, 10); left; left--)
         run(1000);
-    printf("%llu\n", (unsigned long long)slots.published);
+    printf("%llu %llu\n", (unsigned long long)slots.published, (unsigned long long)damaged);
     return 0;
 }

@@ -1,11 +1,12 @@
 """SDP text: whatever comes is a flow or an SdpError, and what is accepted can be written and read back."""
 from pathlib import Path
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import SdpError
 from appliance.protocol import sdp
+from tests.fuzz import scale
 from tests.unit.protocol.test_sdp import METADATA, VIDEO
 
 CORPUS = [VIDEO, VIDEO + METADATA] + [path.read_bytes().decode() for path in sorted((Path(__file__).parents[1] / "data" / "sdp").glob("*.sdp"))]
@@ -39,6 +40,7 @@ def read(text: str) -> None:
             assert (again.format, again.group, again.port) == (flow.format, flow.group, flow.port)
 
 
+@settings(max_examples=100 * scale(), deadline=None)
 @given(mutated())
 def test_mutated_files_are_read_or_refused(text):
     read(text)

@@ -13,7 +13,7 @@ from appliance.protocol import rfc4175
 from appliance.protocol.rtp import RtpHeader, build, parse
 from appliance.protocol.sdp import VideoFlow
 from appliance.runtime.ring import RingWriter
-from tests.camera import FRAME_NS, PAYLOAD_TYPE, SMALL, START_TAI_NS, Assembled, Camera, rows
+from tests.camera import FRAME_NS, PAYLOAD_TYPE, SMALL, START_TAI_NS, Assembled, Camera, play, remarked, rows
 
 SECOND_NS = 10**9
 GREY_ROW = rfc4175.neutral_pgroup(SMALL) * 32
@@ -29,21 +29,6 @@ def bench():
 @pytest.fixture
 def camera():
     return Camera()
-
-
-def remarked(packet, **changes):
-    """The packet with other header fields."""
-    parsed = parse(packet)
-    header = RtpHeader(**{**{name: getattr(parsed.header, name) for name in RtpHeader.__dataclass_fields__}, **changes})
-    return build(header, parsed.payload)
-
-
-def play(bench, camera, frames=1, **header):
-    """Frames in real time, nothing amiss."""
-    published = []
-    for _ in range(frames):
-        published += bench.feed(camera.frame(**header)) + bench.wait(FRAME_NS)
-    return published
 
 
 # What a good sender sends
@@ -122,7 +107,7 @@ def test_an_empty_packet_after_a_whole_frame_is_no_fault(bench, camera):
     camera.sequence += 1
     assert bench.feed([empty]) == []
     assert [frame.flags for frame in play(bench, camera)] == [0]
-    assert bench.count("late") == bench.count("lost") == 0
+    assert bench.count("late") == bench.count("lost") == 0 and bench.count("surplus") == 1
 
 
 # Loss

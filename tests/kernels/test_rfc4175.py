@@ -1,19 +1,26 @@
 """The data plane's packet reader holds against its readable twin, packet by packet and reason by reason."""
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import ProtocolError
-from appliance.frame import VideoFormat
+from appliance.frame import PGROUPS, VideoFormat
 from appliance.protocol import rfc4175, rtp
 from cext import rfc4175 as kernel
 
 PAYLOAD_TYPE = 96
-formats = st.sampled_from((VideoFormat(16, 6), VideoFormat(16, 6, depth=8), VideoFormat(2, 1), VideoFormat(1280, 720), VideoFormat(32766, 8)))
+SCANS = ({}, {"interlaced": True}, {"interlaced": True, "segmented": True})
+EVERY = [VideoFormat(16, height, sampling, depth, **scan) for sampling, pgroups in PGROUPS.items() for depth in pgroups for scan in SCANS for height in (6, 7)
+         if not ("4:2:0" in sampling and (scan or height % 2))]
+"""Every sampling, depth and scan that there is, with an even and an odd height where it may be odd."""
+formats = st.one_of(st.sampled_from(EVERY), st.sampled_from((VideoFormat(2, 1), VideoFormat(1280, 720), VideoFormat(32766, 8))))
 
 
 def by_kernel(packet, format):
-    return kernel.read(packet, PAYLOAD_TYPE, format.width, format.height, format.pgroup.octets, format.pgroup.columns)
+    pgroup = format.pgroup
+    return kernel.read(packet, PAYLOAD_TYPE, format.width, format.height, pgroup.octets, pgroup.columns, pgroup.rows, format.scan)
 
 
 def by_twin(packet, format):
@@ -24,7 +31,8 @@ def by_twin(packet, format):
         return error.reason
     header = parsed.header
     return (high << 16 | header.sequence, header.timestamp, header.ssrc, header.marker,
-            [(segment.row, segment.field, segment.offset, segment.length, segment.continuation) for segment in segments], samples)
+            [(segment.row, segment.field, segment.offset, segment.length, segment.continuation, rfc4175.first_pgroup(segment, format))
+             for segment in segments], samples)
 
 
 @st.composite
@@ -64,24 +72,40 @@ def test_the_kernel_treats_random_octets_as_its_twin_does(format, packet):
     assert by_kernel(packet, format) == by_twin(packet, format)
 
 
-@pytest.mark.parametrize("split", [[3], [214, 213, 213], [252], [700], [1500]], ids=str)
-@pytest.mark.parametrize("depth", [8, 10])
-def test_every_packet_of_a_frame_is_read_alike(split, depth):
-    format = VideoFormat(1280, 24, depth=depth)
-    frame = bytes(range(256)) * (format.frame_bytes // 256)
-    for number, payload in enumerate(rfc4175.packetise(frame, format, split)):
-        packet = rtp.build(rtp.RtpHeader(PAYLOAD_TYPE, number, 5, 6), payload, {3: b"abc"} if number % 2 else None, padding_bytes=number % 3)
-        reading = by_kernel(packet, format)
-        assert not isinstance(reading, str) and reading == by_twin(packet, format)
+@pytest.mark.parametrize("format", [replace(format, width=320) for format in EVERY], ids=str)
+def test_every_packet_of_a_frame_is_read_alike_and_they_cover_it(format):
+    for split in ([3], [53, 52], [71], [400]):
+        covered = []
+        for second in rfc4175.parts(format):
+            for number, payload in enumerate(rfc4175.packetise(bytes(format.frame_bytes), format, split, second_field=second)):
+                packet = rtp.build(rtp.RtpHeader(PAYLOAD_TYPE, number, 5, 6), payload, {3: b"abc"} if number % 2 else None, padding_bytes=number % 3)
+                reading = by_kernel(packet, format)
+                assert not isinstance(reading, str) and reading == by_twin(packet, format)
+                covered += [pgroup for _, field, _, length, _, first in reading[4] for pgroup in range(first, first + length // format.pgroup.octets)]
+                assert all(field == second for _, field, *_ in reading[4])
+            if format.by_fields:
+                assert covered == list(range(format.wire_rows(second) * rfc4175.row_pgroups(format)))
+                covered = []
+        if not format.by_fields:
+            assert sorted(covered) == list(range(format.frame_bytes // format.pgroup.octets))
+
+
+def test_the_two_segments_of_psf_lie_row_by_row_between_each_other():
+    format = VideoFormat(8, 5, interlaced=True, segmented=True)
+    frame = b"".join(bytes([row]) * format.raw_row_bytes for row in range(5))
+    rows = [[samples[0] for payload in rfc4175.packetise(frame, format, [4], second_field=second)
+             for _, _, samples in [rfc4175.parse_payload(payload, format)]] for second in (False, True)]
+    assert rows == [[0, 2, 4], [1, 3]]
 
 
 def test_both_have_the_same_reasons():
     assert kernel.REASONS == rfc4175.REASONS
 
 
-@pytest.mark.parametrize("width, height, pgroup_bytes, pgroup_pixels", [
-    (0, 10, 5, 2), (10, 0, 5, 2), (11, 10, 5, 2), (32768, 10, 5, 2), (10, 32768, 5, 2), (10, 10, 0, 2), (10, 10, 17, 2), (10, 10, 5, 0), (32766, 32767, 5, 2),
-])
-def test_an_impossible_raster_is_refused(width, height, pgroup_bytes, pgroup_pixels):
+@pytest.mark.parametrize("width, height, pgroup", [
+    (0, 10, (5, 2)), (10, 0, (5, 2)), (11, 10, (5, 2)), (32768, 10, (5, 2)), (10, 32768, (5, 2)), (10, 10, (0, 2)), (10, 10, (17, 2)), (10, 10, (5, 0)),
+    (32766, 32767, (5, 2)), (10, 10, (5, 2, 0)), (10, 11, (6, 2, 2)), (10, 10, (6, 2, 2, "i")), (10, 10, (6, 2, 2, "PsF")), (10, 1, (5, 2, 1, "i")),
+], ids=str)
+def test_an_impossible_raster_is_refused(width, height, pgroup):
     with pytest.raises(ValueError, match="no raster"):
-        kernel.read(b"", PAYLOAD_TYPE, width, height, pgroup_bytes, pgroup_pixels)
+        kernel.read(b"", PAYLOAD_TYPE, width, height, *pgroup)

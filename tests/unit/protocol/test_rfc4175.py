@@ -1,5 +1,6 @@
 """Uncompressed video payloads: any split of a frame comes back as it was, and what breaks the format says why."""
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,13 @@ from appliance.protocol.rfc4175 import Srd, packetise, parse_payload, place
 
 EIGHT = VideoFormat(16, 6, depth=8)
 TEN = VideoFormat(16, 6, depth=10)
-formats = st.builds(VideoFormat, st.integers(1, 40).map(lambda pairs: 2 * pairs), st.integers(1, 12), depth=st.sampled_from((8, 10)))
+FIELDS = VideoFormat(16, 7, interlaced=True)
+PAIRS = VideoFormat(16, 6, "YCbCr-4:2:0", 8)
+formats = st.one_of(
+    st.builds(VideoFormat, st.integers(1, 20).map(lambda fours: 4 * fours), st.integers(2, 12), st.sampled_from(("YCbCr-4:2:2", "YCbCr-4:4:4", "RGB")),
+              st.sampled_from((8, 10, 12, 16)), interlaced=st.booleans()).map(lambda format: replace(format, segmented=format.interlaced and format.height > 6)),
+    st.builds(VideoFormat, st.integers(1, 20).map(lambda fours: 4 * fours), st.integers(1, 6).map(lambda pairs: 2 * pairs), st.just("YCbCr-4:2:0"),
+              st.sampled_from((8, 10, 12, 16))))
 
 
 def header(length, row, offset, continuation=False, field=False):
@@ -23,11 +30,12 @@ def header(length, row, offset, continuation=False, field=False):
 def test_any_split_of_a_frame_comes_back(format, split, first_sequence, random):
     frame, received = random.randbytes(format.frame_bytes), bytearray(format.frame_bytes)
     total = 0
-    for number, payload in enumerate(packetise(frame, format, split, first_sequence)):
-        high, segments, samples = parse_payload(payload, format)
-        assert high == first_sequence + number >> 16 & 0xFFFF
-        place(received, segments, samples, format)
-        total += len(samples)
+    for second in rfc4175.parts(format) if format.segmented else (False,):
+        for number, payload in enumerate(packetise(frame, format, split, first_sequence, second)):
+            high, segments, samples = parse_payload(payload, format)
+            assert high == first_sequence + number >> 16 & 0xFFFF
+            place(received, segments, samples, format)
+            total += len(samples)
     assert received == frame and total == format.frame_bytes
 
 
@@ -97,6 +105,33 @@ def test_rows_of_the_usual_format_split_as_its_cameras_do():
     assert set(blocks[:-1]) == {1260} and len(blocks) == 1829
 
 
-@pytest.mark.parametrize("format, grey", [(EIGHT, "80808080"), (TEN, "8020080200")])
+@pytest.mark.parametrize("format, payload, reason", [
+    (FIELDS, header(5, 3, 0, field=True), "srd_row"),  # rows 0 to 3 and 0 to 2
+    (FIELDS, header(5, 4, 0), "srd_row"),
+    (FIELDS, header(5, 0, 0, continuation=True) + header(5, 0, 0, field=True), "srd_field"),
+    (replace(FIELDS, segmented=True), header(5, 3, 0, field=True), "srd_row"),
+    (PAIRS, header(6, 1, 0), "srd_row"),
+    (PAIRS, header(6, 6, 0), "srd_row"),
+    (PAIRS, header(6, 0, 1), "srd_offset"),
+    (PAIRS, header(5, 0, 0), "srd_length"),
+    (VideoFormat(16, 6, "YCbCr-4:4:4"), header(15, 0, 2), "srd_offset"),
+    (VideoFormat(16, 6, "RGB", 8), header(9, 0, 14), "srd_offset"),
+])
+def test_what_other_formats_refuse(format, payload, reason):
+    with pytest.raises(ProtocolError) as caught:
+        parse_payload(b"\0\0" + payload + bytes(5), format)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("format, segment, pgroup", [
+    (FIELDS, Srd(2, True, 4, 5, False), 2 * 8 + 2), (replace(FIELDS, segmented=True), Srd(2, True, 4, 5, False), 5 * 8 + 2),
+    (replace(FIELDS, segmented=True), Srd(3, False, 0, 5, False), 6 * 8), (PAIRS, Srd(4, False, 6, 6, False), 2 * 8 + 3)])
+def test_a_segments_place_in_the_raw_frame(format, segment, pgroup):
+    assert rfc4175.first_pgroup(segment, format) == pgroup
+
+
+@pytest.mark.parametrize("format, grey", [
+    (EIGHT, "80808080"), (TEN, "8020080200"), (PAIRS, "80" * 6), (VideoFormat(16, 6, "RGB"), "80200802008020080200802008" + "0200"),
+    (VideoFormat(16, 6, "YCbCr-4:4:4", 12), "800" * 6), (VideoFormat(16, 6, depth=16), "8000" * 4)])
 def test_grey_is_half_of_each_samples_range(format, grey):
     assert rfc4175.neutral_pgroup(format).hex() == grey
