@@ -10,13 +10,12 @@ from appliance.runtime import packet_filter
 from appliance.runtime.metrics import PACKET_RING, SOCKET
 from appliance.runtime.multicast import Membership, detach_filter, interface_index, open_receiver
 from appliance.runtime.packet_socket import PacketSocket, RingUnavailable, open_packet_socket, ring_blocks
+from appliance.runtime.timestamping import stamp_arrivals, stamps_by_hardware
 from cext.reception import BLOCK_BYTES, Assembly, PacketRing, Reception
 
 # Half a second of 1280x720p50 as the kernel accounts for it: longer than the reader is ever kept from the processor.
 RECEIVE_BUFFER_BYTES = 64 * 1024 * 1024
 UDP_GRO = 104  # include/uapi/linux/udp.h; Python's socket module lacks it
-# Source: include/uapi/linux/net_tstamp.h. Arrival by the network card where it stamps (RX_HARDWARE, RAW_HARDWARE), and by the kernel (RX_SOFTWARE, SOFTWARE).
-_SO_TIMESTAMPING, _ARRIVAL_STAMPS = 37, 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6
 
 
 class Intake:
@@ -111,7 +110,7 @@ class Intake:
             self._close_ring()
             detach_filter(self.receiver)
         merge_datagrams(self.receiver, self._merging)
-        stamp_arrivals(self.receiver)
+        stamp_arrivals(self.receiver, stamps_by_hardware(self._index))
         self.backend, self.choice = SOCKET, f"receiving by socket: {reason}"
         self._running = Reception(self.receiver.fileno(), self.assembly)
 
@@ -127,11 +126,6 @@ def merge_datagrams(receiver: socket.socket, merging: bool = True) -> None:
         receiver.setsockopt(socket.IPPROTO_UDP, UDP_GRO, int(merging))
     except OSError:
         return
-
-
-def stamp_arrivals(receiver: socket.socket) -> None:
-    """Has every packet stamped as it arrives; the network card does it only if somebody switched that on (`hwstamp_ctl -i INTERFACE -r 1`, or ptp4l)."""
-    receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _ARRIVAL_STAMPS)
 
 
 def _sum(totals: dict, past: dict) -> dict:

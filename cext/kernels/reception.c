@@ -67,6 +67,10 @@ static struct told read_control(struct reception *reception, struct msghdr *mess
             memcpy(&overflow, CMSG_DATA(control), sizeof overflow);
             reception->statistics.kernel_drops += overflow - reception->overflow; /* it wraps at 32 bits */
             reception->overflow = overflow;
+        } else if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_TIMESTAMPNS) {
+            struct timespec stamp;
+            memcpy(&stamp, CMSG_DATA(control), sizeof stamp);
+            told.kernel_utc_ns = nanoseconds(&stamp);
         } else if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_TIMESTAMPING) {
             /* Source: Linux Documentation/networking/timestamping.rst, 2.1: the first is the kernel's, the third the network card's. */
             struct timespec stamps[3];

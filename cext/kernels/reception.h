@@ -1,6 +1,6 @@
 /* Datagrams of one flow from a UDP socket, in batches, into an assembly. Sleeps between batches: it never polls busily.
  *
- * The socket comes ready (bound, joined, non-blocking or not); UDP_GRO, SO_RXQ_OVFL and SO_TIMESTAMPING are honoured where it has them set.
+ * The socket comes ready (bound, joined, non-blocking or not); UDP_GRO, SO_RXQ_OVFL, SO_TIMESTAMPNS and SO_TIMESTAMPING are honoured where it has them set.
  * What it counts, and when it sleeps, the packet ring shares.
  */
 #ifndef APPLIANCE_RECEPTION_H
