@@ -14,6 +14,9 @@ const REORDERED_MS = 2_000;
 /** Without any message for so long, nothing is left to say whose picture it is. */
 export const STALE_AFTER_MS = 3_000;
 
+/** A sender repeats the static part once a second at least (PS3.22 section 6.2.2); one that has ceased to no longer says who it is. */
+export const STATIC_STALE_AFTER_MS = 5_000;
+
 export interface FrameRecord {
   rtpTimestamp: number;
   captureTaiMs: number;
@@ -40,6 +43,7 @@ export class Chart {
   /** Silent after messages had come, which is no matter of waiting for the first one. */
   fellSilent = false;
   private lastMessageMs = 0;
+  private lastStaticMs = 0;
   private firstCaptureMs = 0;
   private staticCaptureMs = 0;
 
@@ -59,6 +63,7 @@ export class Chart {
     this.lastMessageMs = nowMs;
     this.silent = this.fellSilent = false;
     this.dynamicPart = message.dataset;
+    if (message.hasStatic) this.lastStaticMs = nowMs;
     if (newStatic) this.takeStatic(message);
     return { record: frameRecord(message), changed };
   }
@@ -73,9 +78,17 @@ export class Chart {
     this.subject = {};
   }
 
-  /** Forgets everything once no message came for STALE_AFTER_MS; true if that has just happened. */
+  /** Forgets everything once no message came for STALE_AFTER_MS, and who it is without a static part for STATIC_STALE_AFTER_MS; true if all is forgotten. */
   expire(nowMs: number): boolean {
-    if (this.silent || nowMs - this.lastMessageMs <= STALE_AFTER_MS) return false;
+    if (this.silent) return false;
+    if (nowMs - this.lastMessageMs <= STALE_AFTER_MS) {
+      if (this.staticPart !== null && nowMs - this.lastStaticMs > STATIC_STALE_AFTER_MS) {
+        this.staticPart = null;
+        this.revision += 1;
+        this.subject = {};
+      }
+      return false;
+    }
     this.clear();
     this.silent = this.fellSilent = true;
     return true;

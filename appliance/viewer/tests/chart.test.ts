@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Chart, STALE_AFTER_MS } from "../src/chart.ts";
+import { Chart, STALE_AFTER_MS, STATIC_STALE_AFTER_MS } from "../src/chart.ts";
 import { RecordJoin } from "../src/join.ts";
 import { MalformedMessage, readMessage } from "../src/message.ts";
 import { frameGroups, message, part10, patient } from "./part10.ts";
@@ -117,6 +117,21 @@ test("details that no message has confirmed are forgotten, and come back with a 
   assert.deepEqual([chart.staticPart, chart.silent], [null, false]);
   chart.accept(withStatic("1.2", START_NS + 6n * SECOND_NS, "P2"), 6_000);
   assert.equal(chart.staticPart?.text("0010,0020"), "P2");
+});
+
+test("a sender that ceases to say who it is, is nobody's any more", () => {
+  const chart = new Chart();
+  chart.accept(withStatic("1.2", START_NS, "P1"), 0);
+  const { subject, revision } = chart;
+  for (let ms = 1_000; ms <= STATIC_STALE_AFTER_MS; ms += 1_000) chart.accept(dynamic("1.2", START_NS + BigInt(ms) * 1_000_000n), ms);
+  assert.equal(chart.expire(STATIC_STALE_AFTER_MS), false);
+  assert.equal(chart.staticPart?.text("0010,0020"), "P1");
+  assert.equal(chart.expire(STATIC_STALE_AFTER_MS + 1), false, "the live values stay");
+  assert.deepEqual([chart.staticPart, chart.instanceUid, chart.silent], [null, "1.2", false]);
+  assert.notEqual(chart.subject, subject);
+  assert.ok(chart.revision > revision);
+  chart.accept(withStatic("1.2", START_NS + 6n * SECOND_NS, "P1"), 6_000);
+  assert.equal(chart.staticPart?.text("0010,0020"), "P1");
 });
 
 test("a chart that has heard nothing has nothing to forget", () => {
