@@ -1,4 +1,4 @@
-"""Stage convert.S: raw frames (packed 4:2:2) to planar frames (I420, 8 bit) for every encoder of the stream.
+"""Stage convert.S: raw frames (pgroups) to planar frames (I420, 8 bit) for every encoder of the stream.
 
 Started by the supervisor. Invariant: always the newest frame, or none; works only while somebody watches. The arithmetic is cext/convert.
 """
@@ -33,8 +33,8 @@ class Conversion:
         stream = stage.name.split(".")[1]
         self.format = stage.flows[stream].video.format
         planar = PlanarFormat(self.format.width, self.format.height)
-        self.converter = Converter(self.format.width, self.format.height, self.format.depth,
-                                   planar.luma_stride, planar.chroma_stride, planar.u_offset, planar.v_offset)
+        self.converter = Converter(self.format.sampling, self.format.depth, planar, range=self.format.range,
+                                   luma_weights=self.format.luma_weights)
         self.reader, self._writer = stage.readers[f"raw.{stream}"], stage.writers[f"planar.{stream}"]
         self._demand = Demand(stage.counters, stream)
         self.watched = False

@@ -140,6 +140,10 @@ PGROUPS = {f"{colours}-{sampling}": pgroups for colours in ("YCbCr", "CLYCbCr", 
 """Pgroups by sampling and depth."""
 
 
+LUMA_WEIGHTS = {"BT601": (0.299, 0.114), "BT709": (0.2126, 0.0722), "BT2020": (0.2627, 0.0593)}
+"""Weights of red and blue in luma, by colorimetry. Source: ITU-T H.273 table 4, K_R and K_B."""
+
+
 @dataclass(frozen=True)
 class VideoFormat:
     """An uncompressed ST 2110-20 raster as the SDP describes it (ST 2110-20 section 7.2)."""
@@ -201,6 +205,11 @@ class VideoFormat:
         return struct.pack("<4sHH24s", b"RAW1", self.width, self.height, text.encode())
 
     @property
+    def luma_weights(self) -> tuple[float, float]:
+        """Weights of red and blue in its Y'; BT709's where the SDP names none that Y'CbCr has."""
+        return LUMA_WEIGHTS.get("BT2020" if self.colorimetry == "BT2100" else self.colorimetry, LUMA_WEIGHTS["BT709"])
+
+    @property
     def scan(self) -> str:
         """"p", "i" or "PsF"."""
         return "PsF" if self.segmented else "i" if self.interlaced else "p"
@@ -212,7 +221,7 @@ class VideoFormat:
 
 @dataclass(frozen=True)
 class PlanarFormat:
-    """I420, 8 bit: a luma plane, then U, then V, each row padded to a multiple of 64 (luma) or 32 (chroma) octets."""
+    """I420, 8 bit, narrow range, BT.601 matrix: a luma plane, then U, then V, each row padded to a multiple of 64 (luma) or 32 (chroma) octets."""
 
     width: int
     height: int
@@ -260,3 +269,13 @@ class PlanarFormat:
     def to_bytes(self) -> bytes:
         """32 octets that two processes compare before they share a planar ring."""
         return struct.pack("<4sHHII16x", b"I420", self.width, self.height, self.luma_stride, self.frame_bytes)
+
+
+@dataclass(frozen=True)
+class FieldFormat(PlanarFormat):
+    """The planes of one field before it is a picture: each of its `height` rows of luma has a row of U and of V of its own."""
+
+    @property
+    def chroma_height(self) -> int:
+        """Rows of U and of V."""
+        return self.height

@@ -1,20 +1,21 @@
-"""What the picture's numbers mean, from the SDP's words (ST 2110-20 section 7) to the code points that H.264 carries (ITU-T H.273).
+"""What the coded picture's numbers mean, from the SDP's words (ST 2110-20 section 7) to the code points that H.264 carries (ITU-T H.273).
 
-Used by the encode stage. Signals, never converts: the samples stay as the sender made them.
+Used by the encode stage. Matrix and range are those that convert makes of every source; primaries and transfer stay the source's.
 """
 from dataclasses import astuple, dataclass
 
 from appliance.frame import VideoFormat
 
 UNSPECIFIED = 2
-_LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+_MATRIX_BT601 = 6
+_LIMITED = 1  # AVCOL_RANGE_MPEG
 
-# colorimetry: (primaries, transfer of SDR, matrix). Source: ITU-T H.273 tables 2, 3 and 4.
+# colorimetry: (primaries, transfer of SDR). Source: ITU-T H.273 tables 2 and 3.
 _COLORIMETRY = {
-    "BT601": (6, 6, 6),
-    "BT709": (1, 1, 1),
-    "BT2020": (9, 14, 9),
-    "BT2100": (9, UNSPECIFIED, 9),
+    "BT601": (6, 6),
+    "BT709": (1, 1),
+    "BT2020": (9, 14),
+    "BT2100": (9, UNSPECIFIED),
 }
 _TRANSFER = {"PQ": 16, "HLG": 18, "LINEAR": 8, "BT2100LINPQ": 8, "BT2100LINHLG": 8}
 
@@ -25,7 +26,7 @@ class Colour:
 
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
-    matrix: int = UNSPECIFIED
+    matrix: int = _MATRIX_BT601
     range: int = _LIMITED
 
     def values(self) -> tuple[int, int, int, int]:
@@ -35,8 +36,7 @@ class Colour:
 
 def colour_of(video: VideoFormat) -> Colour:
     """The code points of a raster; what H.264 has no word for stays unspecified."""
-    primaries, transfer, matrix = _COLORIMETRY.get(video.colorimetry, (UNSPECIFIED, UNSPECIFIED, UNSPECIFIED))
+    primaries, transfer = _COLORIMETRY.get(video.colorimetry, (UNSPECIFIED, UNSPECIFIED))
     if video.transfer != "SDR":
         transfer = _TRANSFER.get(video.transfer, UNSPECIFIED)
-    # FULLPROTECT uses all but the outermost codes (ST 2110-20 section 7.3): for a viewer that is full range.
-    return Colour(primaries, transfer, matrix, _LIMITED if video.range == "NARROW" else _FULL)
+    return Colour(primaries, transfer)

@@ -34,7 +34,7 @@ def in_turn(frames):
 @pytest.mark.benchmark(group="convert 1280x720 4:2:2 10 bit to I420")
 @pytest.mark.parametrize("path", convert.paths())
 def test_kernel(benchmark, raw_frames, path):
-    converter = convert.Converter(1280, 720, 10, PLANAR.luma_stride, PLANAR.chroma_stride, PLANAR.u_offset, PLANAR.v_offset, path=path)
+    converter = convert.Converter("YCbCr-4:2:2", 10, PLANAR, path=path)
     raw, planar = in_turn(raw_frames), in_turn([np.zeros(PLANAR.frame_bytes, np.uint8) for _ in range(FRAMES)])
     benchmark(lambda: converter.convert(next(raw), next(planar)))
 

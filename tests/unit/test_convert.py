@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from appliance import clock, convert
-from appliance.frame import DISCONTINUITY, INCOMPLETE, PlanarFormat
+from appliance.frame import DISCONTINUITY, INCOMPLETE, LUMA_WEIGHTS, PlanarFormat
 from cext.convert import Converter
 from tests.workbench import Workbench, publish
 
@@ -41,7 +41,7 @@ def test_a_frame_is_converted_and_keeps_its_header(bench, conversion):
 
     planar = PlanarFormat(bench.video.width, bench.video.height)
     expected = np.zeros(planar.frame_bytes, np.uint8)
-    Converter(64, 36, 10, planar.luma_stride, planar.chroma_stride, planar.u_offset, planar.v_offset, path="scalar").convert(raw, expected)
+    Converter("YCbCr-4:2:2", 10, planar, luma_weights=LUMA_WEIGHTS["BT709"], path="scalar").convert(raw, expected)
     slot = reader.lease_latest()
     np.testing.assert_array_equal(np.frombuffer(slot, np.uint8)[: planar.frame_bytes], expected)
     assert {name: getattr(slot, name) for name in HEADER} == HEADER

@@ -292,7 +292,7 @@ def test_settings_follow_the_configuration_and_the_sdp(tmp_path):
         settings = encoding.settings_of(bench.stage, Rendition.named("expert"))
         assert (settings.bitrate_bps, settings.preset, settings.profile, settings.threads) == (3_000_000, "veryfast", "high", 2)
         assert settings.planar == PLANAR and settings.rate == 50
-        assert settings.colour.values() == (9, 14, 9, 2)
+        assert settings.colour.values() == (9, 14, 6, 1)
         Encoder("libx264", replace(settings, threads=1))
     finally:
         bench.close()
