@@ -50,19 +50,23 @@ def _stage(name: str) -> int:
 def _run(options: argparse.Namespace) -> None:
     import logging
 
-    from appliance.check import check, notes
+    from appliance.check import check, notes, unusable
     from appliance.config import load
     from appliance.resources import Resources
     from appliance.runtime import log
     from appliance.supervisor import Supervisor
+    from appliance.wanted import Wanted
 
     log.start()
     config = load(options.config)
-    topology = check(config)
+    topology, waiting = check(config)
     for stream in config.streams:
-        for note in notes(stream, topology):
-            logging.getLogger(stream.name).warning("%s", note)
-    Supervisor(config, topology, Resources(config, topology)).run()
+        if stream.name in waiting:
+            logging.getLogger(stream.name).warning("the stream waits: %s", waiting[stream.name])
+        else:
+            for note in notes(stream, topology):
+                logging.getLogger(stream.name).warning("%s", note)
+    Supervisor(Wanted(config, topology.flows, waiting), topology, Resources(config, topology), unusable).run()
 
 
 def _check(options: argparse.Namespace) -> int:

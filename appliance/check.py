@@ -7,15 +7,16 @@ import errno
 import ipaddress
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from appliance import status, tokens
+from appliance import descriptions, status, tokens
 from appliance.config import Config, EncoderConfig, StreamConfig, is_address, join_address, load
 from appliance.errors import ConfigurationError
 from appliance.gateway import certificate, pages
 from appliance.resources import check_memory, listen_tcp
+from appliance.runtime.plan import Flows
 from appliance.topology import Topology, lay_out
 
 _NETWORK = Path("/sys/class/net")
@@ -25,7 +26,9 @@ _IFF_UP = 1  # Source: netdevice(7)
 def run(options: argparse.Namespace) -> int:
     """Prints what would run; ConfigurationError with every problem."""
     config = load(options.config)
-    topology = check(config)
+    topology, waiting = check(config)
+    if waiting:
+        raise ConfigurationError.of(list(waiting.values()))
     server = config.server
     print(f"{config.path}: good. HTTPS on {join_address(server.listen_host, server.listen_port)}, {len(topology.stages)} stages:")
     for stream in config.streams:
@@ -53,29 +56,34 @@ def notes(stream: StreamConfig, topology: Topology) -> list[str]:
     return [note for flow in (flows.video, flows.metadata) if flow for note in flow.notes] + sound
 
 
-def check(config: Config) -> Topology:
-    """The topology that would run; ConfigurationError with every problem there is."""
-    problems: list[str] = []
-    topology = None
-    with _noting(problems):
-        topology = lay_out(config)
-    for stream in config.streams:
-        with _noting(problems):
-            check_interface(stream)
-    for name, flows in (topology.flows if topology else {}).items():
-        for key, flow in (("video", flows.video), ("metadata", flows.metadata)):
-            if flow and not ipaddress.ip_address(flow.group).is_multicast:
-                with _noting(problems):
-                    _check_own_address(f'stream "{name}", {key}: the address in its c= line', flow.group)
+def check(config: Config) -> tuple[Topology, dict[str, str]]:
+    """The topology that would run, and the streams that wait for a device to answer, each with the reason; ConfigurationError with every problem there is."""
+    reading = descriptions.read_all(config.streams)
+    problems = reading.problems + unusable(config, reading.flows, config.streams)
+    topology = lay_out(config, reading.flows)
     for check_one in (_check_ports, _check_media_addresses, _check_media_ports, _check_state_dir, _check_keys, _check_viewer):
         with _noting(problems):
             check_one(config)
-    if topology:
+    if not reading.problems:
         with _noting(problems):
             check_memory(topology)
-    if problems or topology is None:
+    if problems:
         raise ConfigurationError.of(problems)
-    return topology
+    return topology, reading.waiting
+
+
+def unusable(_: Config, flows: Mapping[str, Flows], streams: Sequence[StreamConfig]) -> list[str]:
+    """What keeps these streams, with these flows where they are known, from being received on this machine; in sentences."""
+    problems: list[str] = []
+    for stream in streams:
+        with _noting(problems):
+            check_interface(stream)
+        found = flows.get(stream.name)
+        for key, flow in (("video", found.video), ("metadata", found.metadata)) if found else ():
+            if flow and not ipaddress.ip_address(flow.group).is_multicast:
+                with _noting(problems):
+                    _check_own_address(f'stream "{stream.name}", {key}: the address in its c= line', flow.group)
+    return problems
 
 
 @contextmanager

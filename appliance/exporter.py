@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric as PrometheusMetric
 
 import appliance.version
 from appliance import clock
-from appliance.runtime.counters import Segment
+from appliance.runtime.counters import Segment, Segments
 from appliance.runtime.metrics import COUNTER, GAUGE, HISTOGRAM, Metric
 from appliance.runtime.stage import Stage
 
@@ -27,7 +27,7 @@ _FAMILIES = {COUNTER: CounterMetricFamily, GAUGE: GaugeMetricFamily, HISTOGRAM: 
 class Collector:
     """Turns the segment's cells into Prometheus families at each scrape."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment | Segments) -> None:
         self._segment = segment
 
     def collect(self) -> Iterator:
@@ -60,7 +60,7 @@ def _cumulative(metric: Metric, counts: list[int]) -> list[tuple[str, int]]:
     return buckets
 
 
-def _processes(segment: Segment) -> Iterator:
+def _processes(segment: Segment | Segments) -> Iterator:
     """CPU and memory of every stage's process, from /proc."""
     cpu = CounterMetricFamily("appliance_stage_cpu_seconds_total", "CPU time of the stage's present process", labels=["stage"])
     memory = GaugeMetricFamily("appliance_stage_resident_bytes", "Resident memory of the stage's process, shared rings included", labels=["stage"])
@@ -78,7 +78,7 @@ def _processes(segment: Segment) -> Iterator:
     yield memory
 
 
-def problems(segment: Segment) -> list[str]:
+def problems(segment: Segment | Segments) -> list[str]:
     """Why the appliance is not healthy, one sentence a stage; empty when every stage runs."""
     found, now_ns = [], clock.monotonic_ns()
     beats = {series.stage: value for series, value in segment.read() if series.metric.name == "appliance_stage_heartbeat_monotonic_seconds"}
@@ -93,8 +93,8 @@ def problems(segment: Segment) -> list[str]:
     return found
 
 
-def application(segment: Segment) -> web.Application:
-    """The HTTP application."""
+def application(segment: Segment | Segments, stage: Stage | None = None) -> web.Application:
+    """The HTTP application; the stage says which streams wait, and what a person should know."""
     registry = CollectorRegistry()
     registry.register(Collector(segment))
 
@@ -102,8 +102,10 @@ def application(segment: Segment) -> web.Application:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(_: web.Request) -> web.Response:
-        reasons = problems(segment)
-        return web.json_response({"status": "unhealthy" if reasons else "healthy", "reasons": reasons}, status=503 if reasons else 200)
+        waiting, remarks = (stage.waiting, stage.remarks) if stage else ({}, ())
+        reasons = problems(segment) + [f"stream {name} waits: {reason}" for name, reason in waiting.items()]
+        return web.json_response({"status": "unhealthy" if reasons else "healthy", "reasons": reasons, "remarks": list(remarks)},
+                                 status=503 if reasons else 200)
 
     server = web.Application()
     server.router.add_get("/metrics", metrics)
@@ -112,7 +114,7 @@ def application(segment: Segment) -> web.Application:
 
 
 async def _serve(stage: Stage) -> None:
-    runner = web.AppRunner(application(stage.counters.segment), access_log=None, shutdown_timeout=0.5)
+    runner = web.AppRunner(application(stage.counters.segment, stage), access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     await web.SockSite(runner, stage.sockets["metrics"]).start()
     stage.ready()

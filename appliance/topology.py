@@ -1,25 +1,17 @@
 """THE table: which stages run, which rings join them, what each counts. It reads like the drawing in ARCHITECTURE.md.
 
-Called by the supervisor with a configuration; pure but for reading the SDP files. Nothing is created here.
+Called by the supervisor with a configuration and the flows of its streams, at start and whenever they change. Pure; nothing is created here.
 """
-import os
-import stat
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from appliance.config import Config, EncoderConfig, StreamConfig
-from appliance.errors import ConfigurationError
 from appliance.frame import CODINGS, RENDITIONS, VBV_FRAMES, Audience, Level, PlanarFormat, Rendition, VideoFormat
-from appliance.protocol import sdp
+from appliance.protocol.sdp import Flow
 from appliance.runtime import metrics
 from appliance.runtime.counters import Series, series_of
 from appliance.runtime.ring import EVERY, LATEST
 from appliance.runtime.stage import Flows
-
-SDP_TIMEOUT_S = 5.0
-SDP_BYTES_MAX = 64 * 1024
 
 # Two open frames, the newest, one leased by convert, and one to spare for a reader that is late.
 RAW_SLOTS = 6
@@ -56,6 +48,16 @@ class RingSpec:
 
 
 @dataclass(frozen=True)
+class SegmentSpec:
+    """Counters that lie together in memory: those of one stage, or those that a shared stage has for one stream."""
+
+    name: str
+    stage: str
+    stream: str
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
 class StageSpec:
     """A process to be run. `module` has run(stage)."""
 
@@ -64,40 +66,90 @@ class StageSpec:
     series: tuple[Series, ...]
     sockets: tuple[str, ...] = ()
     stream: str = ""  # the stream that the stage serves alone; a shared stage has none
+    inputs: Hashable = ()  # a stream's stage is started anew when this is another
+    reads_all: bool = False  # whether it looks at every stage's counters; a shared stage else has its own, a stream's those of the stream
 
 
 @dataclass(frozen=True)
 class Topology:
-    """Everything the supervisor makes and starts, in the order of starting."""
+    """Everything the supervisor makes and starts, in the order of starting. Streams without flows have no part in it."""
 
     stages: tuple[StageSpec, ...]
     rings: tuple[RingSpec, ...]
     flows: dict[str, Flows] = field(default_factory=dict)
-    series: tuple[Series, ...] = ()
+    segments: tuple[SegmentSpec, ...] = ()
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """Of every segment."""
+        return tuple(series for segment in self.segments for series in segment.series)
 
 
-def lay_out(config: Config) -> Topology:
-    """The topology of a configuration. ConfigurationError with every problem that the SDP files have."""
-    flows, problems = {}, []
-    for stream in config.streams:
-        try:
-            flows[stream.name] = read_flows(stream)
-        except ConfigurationError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigurationError.of(problems)
+def lay_out(config: Config, flows: Mapping[str, Flows]) -> Topology:
+    """The topology of a configuration, for those of its streams whose flows are known."""
+    streams = config.streams
+    known = {stream.name: flows[stream.name] for stream in streams if stream.name in flows}
+    config = replace(config, streams=tuple(stream for stream in streams if stream.name in known))
     workers = [f"fanout.{number}" for number in range(config.server.fanout_workers)]
-    rings = tuple(ring for stream in config.streams for ring in _rings(stream, flows[stream.name], workers, config.encoder))
-    stages, series = [], list(_supervisor_series(config, workers))
+    rings = tuple(ring for stream in config.streams for ring in _rings(stream, known[stream.name], workers, config.encoder))
+    stages, segments = [], list(_supervisor_segments(streams))
     for name, module, declared, sockets, stream in _stages(config, workers):
-        own = []
-        for scope, group in declared:
-            first = series[-1].first + series[-1].cells
-            found = series_of(name, group, {"stage": name} | scope, first)
-            own += found
-            series += found
-        stages.append(StageSpec(name, module, tuple(own), sockets, stream))
-    return Topology(tuple(stages), rings, flows, tuple(series))
+        own = [_segment(name, stream, declared, supervised=True)] if module != "appliance.fanout" else list(_worker_segments(name, config, declared))
+        segments += own
+        inputs = _inputs(module, config.stream(stream), known[stream], config.encoder) if stream else ()
+        series = tuple(series for segment in own for series in segment.series if series.stage == name)
+        stages.append(StageSpec(name, module, series, sockets, stream, inputs, reads_all=not stream and module != "appliance.fanout"))
+    return Topology(tuple(stages), rings, known, tuple(segments))
+
+
+def changed_stages(old: Topology, new: Topology) -> set[str]:
+    """Those of the old stages that must not run on as they are under the new topology: what they are made of is another, or a ring of theirs, or nothing."""
+    specs, rings = {spec.name: spec for spec in new.stages}, {ring.name: ring for ring in new.rings}
+    changed = {spec.name for spec in old.stages if specs.get(spec.name) != spec}
+    shared = {spec.name for spec in new.stages if not spec.stream}  # these follow
+    for ring in (*old.rings, *new.rings):
+        if ring not in old.rings or rings.get(ring.name) != ring:
+            changed |= {ring.writer, *ring.readers}
+    return changed & {spec.name for spec in old.stages} - shared
+
+
+def _segment(stage: str, stream: str, declared: tuple, supervised: bool = False) -> SegmentSpec:
+    """The cells of a stage one after another, and the cell in which the supervisor counts its restarts."""
+    series: list[Series] = []
+    groups = [("supervisor", {}, metrics.SUPERVISOR)] * supervised + [(stage, scope, group) for scope, group in declared]
+    for counting, scope, group in groups:
+        series += series_of(counting, group, {"stage": stage} | scope, series[-1].first + series[-1].cells if series else 0)
+    return SegmentSpec(f"counters {stage}" + (f" {stream}" if stream and not supervised else ""), stage, stream, tuple(series))
+
+
+def _supervisor_segments(streams: tuple[StreamConfig, ...]) -> Iterator[SegmentSpec]:
+    yield SegmentSpec("counters supervisor", "supervisor", "", tuple(series_of("supervisor", metrics.SUPERVISOR_SELF, {})))
+    for stream in streams:  # those that wait included
+        own = series_of("supervisor", metrics.SUPERVISOR_STREAM, {"stream": stream.name})
+        yield SegmentSpec(f"counters supervisor {stream.name}", "supervisor", stream.name, tuple(own))
+
+
+def _worker_segments(name: str, config: Config, declared: tuple) -> Iterator[SegmentSpec]:
+    """A worker's own cells, and those that come and go with each stream."""
+    yield _segment(name, "", tuple(group for group in declared if "stream" not in group[0]), supervised=True)
+    for stream in config.streams:
+        yield _segment(name, stream.name, tuple(group for group in declared if group[0].get("stream") == stream.name))
+
+
+def _inputs(module: str, stream: StreamConfig, flows: Flows, encoder: EncoderConfig) -> Hashable:
+    """What a stage of a stream is made of, besides its rings. Not the stream's title: a new one takes no restart."""
+    video, metadata = _received(flows.video), _received(flows.metadata)
+    return {
+        "appliance.ingest": (video, stream.interface, stream.receive),
+        "appliance.convert": video.format,
+        "appliance.encode": (video.format, encoder),
+        "appliance.metadata": (metadata, stream.interface),
+    }[module]
+
+
+def _received(flow: Flow | None) -> Flow | None:
+    """A flow without the words that are for people."""
+    return flow and replace(flow, notes=(), title="")
 
 
 def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
@@ -123,13 +175,6 @@ def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
         if stream.metadata:
             yield f"metadata.{stream.name}", "appliance.metadata", ((scope, metrics.METADATA),), (), stream.name
         yield f"ingest.{stream.name}", "appliance.ingest", ((scope, metrics.INGEST),), (), stream.name
-
-
-def _supervisor_series(config: Config, workers: list[str]) -> Iterator[Series]:
-    first = 0
-    for name, *_ in _stages(config, workers):
-        yield from series_of("supervisor", metrics.SUPERVISOR, {"stage": name}, first)
-        first += len(metrics.SUPERVISOR)
 
 
 def _encoder_of(stream: str, coding: Rendition) -> str:
@@ -161,36 +206,3 @@ def _rings(stream: StreamConfig, flows: Flows, workers: list[str], encoder: Enco
             for audience in Audience:
                 yield RingSpec(f"records.{name}.{audience.value}.{number}", RECORD_SLOTS, RECORD_BYTES_MAX, EVERY, b"record",
                                f"metadata.{name}", (worker,))
-
-
-def read_flows(stream: StreamConfig) -> Flows:
-    """The flows that a stream's SDP files describe. ConfigurationError if one cannot be read or received."""
-    video = sdp.video_flow(_read_sdp(stream, "video", stream.video), stream.video)
-    metadata = None
-    if stream.metadata:
-        metadata = sdp.metadata_flow(_read_sdp(stream, "metadata", stream.metadata), stream.metadata)
-    return Flows(video, metadata)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """An opener that does not wait at a FIFO for somebody to write to it."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _read_sdp(stream: StreamConfig, key: str, place: str) -> str:
-    """Text of an SDP by path or http(s) URL."""
-    where = f"stream \"{stream.name}\", {key}"
-    try:
-        if place.startswith(("http://", "https://")):
-            with urllib.request.urlopen(place, timeout=SDP_TIMEOUT_S) as answer:
-                content = answer.read(SDP_BYTES_MAX + 1)
-        else:
-            with open(place, "rb", opener=_open_at_once) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise OSError("it is not a regular file")
-                content = file.read(SDP_BYTES_MAX + 1)
-    except (OSError, urllib.error.URLError, ValueError) as error:
-        raise ConfigurationError(where, f"a readable SDP at {place}", str(error), "Check the path or the URL and its rights.") from error
-    if len(content) > SDP_BYTES_MAX:
-        raise ConfigurationError(where, f"an SDP of at most {SDP_BYTES_MAX} octets at {place}", "a larger file", "Is this the right file?")
-    return content.decode("utf-8", "replace")

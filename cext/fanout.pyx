@@ -50,6 +50,8 @@ cdef extern from "fanout.h" nogil:
     void fanout_destroy(fanout_c *f)
     int fanout_keyframe_fd(const fanout_c *f)
     int fanout_add_rendition(fanout_c *f, ring *r, uint32_t reader, int doorbell, int codec, uint32_t ssrc)
+    int fanout_set_ring(fanout_c *f, int number, ring *r, uint32_t reader, int doorbell)
+    int fanout_remove_rendition(fanout_c *f, int number)
     rendition_c *fanout_rendition(fanout_c *f, int number)
     uint64_t fanout_take_keyframes_wanted(fanout_c *f, rendition_c *r)
     int64_t fanout_add_viewer(fanout_c *f, int number, const viewer_settings *settings)
@@ -105,7 +107,7 @@ cdef class Fanout:
     """The viewers of one worker. One thread calls run(); every other method may be called meanwhile from any thread."""
 
     cdef fanout_c *pointer
-    cdef list readers  # keeps the mapped rings alive
+    cdef dict readers  # by rendition: keeps the mapped rings alive
     cdef int send_way
     cdef bounds latency, skew
 
@@ -117,7 +119,7 @@ cdef class Fanout:
         _check_range("send_way", send_way, SEND_SEGMENTED, SEND_SINGLY)
         _read_bounds("latency_bounds_ns", latency_bounds_ns, &self.latency)
         _read_bounds("skew_bounds_ns", skew_bounds_ns, &self.skew)
-        self.readers, self.send_way = [], send_way
+        self.readers, self.send_way = {}, send_way
         self.pointer = fanout_create(renditions_max, viewers_max, &self.latency, &self.skew)
         if self.pointer == NULL:
             raise MemoryError("no memory or descriptors for the fan-out")
@@ -144,13 +146,39 @@ cdef class Fanout:
         """
         if codec not in _CODECS:
             raise ValueError(f"a codec is b'h264' or b'vp8', not {codec!r}")
-        cdef int number = fanout_add_rendition(self.pointer, reader.pointer, reader.index, reader.doorbell, _CODECS[codec], ssrc)
+        cdef int number, kind = _CODECS[codec]
+        with nogil:
+            number = fanout_add_rendition(self.pointer, reader.pointer, reader.index, reader.doorbell, kind, ssrc)
         if number == FANOUT_FULL:
             raise OverflowError("all places for renditions are taken")
         if number < 0:
             raise MemoryError("no memory for the rendition's history")
-        self.readers.append(reader)
+        self.readers[number] = reader
         return number
+
+    def set_ring(self, int rendition, RingReader reader):
+        """Serves another ring of access units, or None until there is one. Viewers stay and wait for its first keyframe. KeyError."""
+        cdef int failed
+        if reader is None:
+            with nogil:
+                failed = fanout_set_ring(self.pointer, rendition, NULL, 0, -1)
+        else:
+            with nogil:
+                failed = fanout_set_ring(self.pointer, rendition, reader.pointer, reader.index, reader.doorbell)
+        if failed:
+            raise KeyError(f"there is no rendition {rendition}")
+        self.readers[rendition] = reader
+
+    def remove_rendition(self, int rendition):
+        """Frees the rendition's place. KeyError; ValueError while it has viewers."""
+        cdef int refusal
+        with nogil:
+            refusal = fanout_remove_rendition(self.pointer, rendition)
+        if refusal == FANOUT_UNKNOWN:
+            raise KeyError(f"there is no rendition {rendition}")
+        if refusal:
+            raise ValueError(f"rendition {rendition} has viewers")
+        del self.readers[rendition]
 
     def add_viewer(self, int rendition, int fd, tuple remote, int profile, bytes key not None, bytes salt not None, int payload_type,
                    int playout_delay_id=0, tuple playout_delay=(0, 0), int mid_id=0, bytes mid=b"", int abs_send_time_id=0,

@@ -20,9 +20,11 @@ ALLOWED = {
     "tokens": (*VALUES, "config"),
     "topology": (*VALUES, "config", "protocol", "runtime"),
     "resources": (*VALUES, "config", "runtime", "topology"),
-    "supervisor": (*VALUES, "config", "runtime", "topology", "resources"),
+    "descriptions": (*VALUES, "config", "protocol", "runtime"),
+    "wanted": (*VALUES, "config", "protocol", "runtime", "descriptions"),
+    "supervisor": (*VALUES, "config", "runtime", "topology", "resources", "wanted"),
     "source": (*VALUES, "protocol", "runtime"),
-    "check": (*VALUES, "config", "protocol", "runtime", "topology", "resources", "gateway", "tokens", "status"),
+    "check": (*VALUES, "config", "protocol", "runtime", "topology", "resources", "descriptions", "gateway", "tokens", "status"),
     "status": (*VALUES, "config"),
     "demo": (*VALUES, "config", "tokens", "status"),
 }

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from appliance import config, topology
+from appliance import config, descriptions, topology
 from appliance.frame import VideoFormat
 from appliance.protocol import sdp
 from appliance.resources import Resources
@@ -41,7 +41,7 @@ class Workbench:
         self.config = replace(parsed, server=server)
         self.name, self.video = name, video
         self._undo = ExitStack()
-        self._topology = topology.lay_out(self.config)
+        self._topology = topology.lay_out(self.config, descriptions.read_all(self.config.streams).flows)
         self.resources = Resources(self.config, self._topology)
         self._undo.callback(self.resources.close)
         spec = next(spec for spec in self._topology.stages if spec.name == name)

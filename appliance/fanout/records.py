@@ -25,17 +25,29 @@ class RecordViewer(Protocol):
 class RecordFeed:
     """Reads a records ring and passes each record on. A class's feed keeps static parts from everybody, whatever a recipient may have."""
 
-    def __init__(self, reader: RingReader, audience: Audience, viewers_max: int) -> None:
+    def __init__(self, reader: RingReader | None, audience: Audience, viewers_max: int) -> None:
+        """`reader`: None while the stream has no metadata."""
         self._recipients = Recipients(audience is Audience.EXPERT, viewers_max)
+        self._reader, self._awake = reader, False
+        if reader is not None:
+            reader.detach()
+
+    def read(self, reader: RingReader | None) -> None:
+        """Goes on with another ring, or with none. Needs a running loop."""
+        if reader is self._reader:
+            return
+        self._sleep()
         self._reader = reader
-        reader.detach()
+        if reader is not None:
+            reader.detach()
+        if len(self._recipients):
+            self._wake()
 
     def add(self, recipient: Recipient) -> None:
         """Sends it every record from now on. Needs a running loop; ValueError if it is there already, OverflowError if all places are taken."""
         self._recipients.add(recipient)
         if len(self._recipients) == 1:
-            self._reader.attach()
-            asyncio.get_running_loop().add_reader(self._reader.fileno(), self._drain)
+            self._wake()
 
     def discard(self, recipient: Recipient) -> None:
         """Sends it nothing more. One that is not there is fine."""
@@ -43,6 +55,17 @@ class RecordFeed:
             return
         self._recipients.discard(recipient)
         if not len(self._recipients):
+            self._sleep()
+
+    def _wake(self) -> None:
+        if self._reader is not None:
+            self._awake = True
+            self._reader.attach()
+            asyncio.get_running_loop().add_reader(self._reader.fileno(), self._drain)
+
+    def _sleep(self) -> None:
+        if self._awake:
+            self._awake = False
             asyncio.get_running_loop().remove_reader(self._reader.fileno())
             self._reader.detach()
 

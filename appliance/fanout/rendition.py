@@ -46,7 +46,7 @@ class Rendition:
         """`ssrc`: the one that all levels share, so that viewers can move between them; 0 for one of its own."""
         named = frame.Rendition.named(name)
         self.stream, self.name, self.audience, self.level = stream, name, named.audience, named.level
-        self.ssrc = ssrc or new_ssrc()
+        self.ssrc, self._reader = ssrc or new_ssrc(), reader
         self.identifier = fanout.add_rendition(reader, codec, self.ssrc)
         self._fanout = fanout
         labels = {"stream": stream, "rendition": name}
@@ -72,6 +72,17 @@ class Rendition:
         self._counted = fanout.rendition_stats(self.identifier)
         self._timer: asyncio.TimerHandle | None = None
         self._requested_at = float("-inf")
+
+    def read(self, reader: RingReader | None) -> None:
+        """Goes on with another ring, whose units may be of another raster, or with none: viewers wait for its first keyframe."""
+        if reader is not self._reader:
+            self._reader = reader
+            self._fanout.set_ring(self.identifier, reader)
+
+    def close(self) -> None:
+        """Gives its place in the fan-out back. No viewer may have it any more."""
+        self.cancel()
+        self._fanout.remove_rendition(self.identifier)
 
     def admit(self) -> None:
         """Counts a viewer from its offer on: encoders wake while it still connects."""

@@ -30,6 +30,7 @@ async def _serve(stage: Stage) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     hooks.verify()
     worker = Worker(stage)
+    stage.on_change(worker.follow)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(worker.complain)
     sender = threading.Thread(target=_send, args=(worker, stage), name="fanout", daemon=True)

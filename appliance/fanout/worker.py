@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from appliance import frame
+from appliance.config import STREAMS_MAX
 from appliance.fanout import answer, hooks
 from appliance.fanout.offer import OfferRefused, parse_fragment, parse_offer
 from appliance.fanout.one_port import OnePort, PortCounts
@@ -17,7 +18,7 @@ from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import Rendition, new_ssrc
 from appliance.fanout.rounds import Rounds
 from appliance.fanout.session import UNAVAILABLE, Session, Surroundings
-from appliance.frame import LEVELS, RENDITIONS, Audience, Codec, Level
+from appliance.frame import LEVELS, RENDITIONS, Audience, Level
 from appliance.protocol.h264 import Profile, level_idc
 from appliance.runtime.metrics import FANOUT_MALFORMED, FANOUT_PORT_LOST, LATENCY, SKEW_BUCKETS_S
 from appliance.runtime.stage import Stage
@@ -40,21 +41,65 @@ class Worker:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        streams = len(stage.config.streams)
         self.viewers_max = stage.config.server.viewers_max
-        self.fanout = Fanout(max(1, streams * len(RENDITIONS)), self.viewers_max,
+        self.fanout = Fanout(STREAMS_MAX * len(RENDITIONS), self.viewers_max,
                              latency_bounds_ns=[round(bound * 1e9) for bound in LATENCY.buckets_s],
                              skew_bounds_ns=[round(bound * 1e9) for bound in SKEW_BUCKETS_S])
-        self.renditions = _renditions(stage, self.fanout)
-        self.feeds = {(stream.name, audience): RecordFeed(reader, audience, self.viewers_max) for stream in stage.config.streams for audience in Audience
-                      if (reader := stage.readers.get(f"records.{stream.name}.{audience.value}.{_number(stage)}"))}
+        self.renditions: dict[tuple[str, str], Rendition] = {}  # by stream and name
+        self.feeds: dict[tuple[str, Audience], RecordFeed] = {}
         self._sessions: dict[str, tuple[Session, asyncio.Task]] = {}
+        self._stream_of: dict[str, str] = {}  # of each session
+        self._leaving: set[asyncio.Task] = set()
         self._opening: set[str] = set()
         self._malformed = {kind: stage.counters.counter("appliance_fanout_datagrams_malformed_total", reason=kind) for kind in FANOUT_MALFORMED}
         self._certificate = hooks.Certificate.make()
         self._shared = Surroundings(self.fanout, self._current_certificate, _ports(stage), secrets.token_hex(8),
                                     {level: stage.config.encoder.bitrate_kbps_of(level) * 1000 for level in LEVELS}, self.malformed, Rounds())
         self._logged: set[str] = set()
+        self.follow()
+
+    def follow(self) -> None:
+        """Takes the streams as the stage has them now: new ones, other rings of one that changed, and the end of those that are gone."""
+        streams = self._stage.flows.keys()
+        for stream in streams:
+            self._read(stream)
+        gone = {stream for stream, _ in self.renditions} - streams
+        for stream in gone:
+            renditions = [self.renditions.pop(key) for key in list(self.renditions) if key[0] == stream]
+            for rendition in renditions:
+                rendition.read(None)
+            for key in [key for key in self.feeds if key[0] == stream]:
+                self.feeds.pop(key).read(None)
+            task = asyncio.get_running_loop().create_task(self._take_leave(stream, renditions))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    def _read(self, stream: str) -> None:
+        """Every rendition of a stream, each from its own place at its coding's ring, the levels of one with one SSRC; and every feed."""
+        stage, ssrcs = self._stage, {}
+        for one in RENDITIONS:
+            reader = stage.places[f"units.{stream}.{one.coding.name}.{_number(stage)}"][one.coding.serves.index(one)]
+            if (stream, one.name) in self.renditions:
+                self.renditions[stream, one.name].read(reader)
+                continue
+            ssrc = ssrcs.setdefault((one.audience, one.codec), new_ssrc())
+            self.renditions[stream, one.name] = Rendition(self.fanout, reader, stream, one.name, one.codec.value.encode(), stage.counters, ssrc)
+        for audience in Audience:
+            records = stage.readers.get(f"records.{stream}.{audience.value}.{_number(stage)}")
+            if (stream, audience) in self.feeds:
+                self.feeds[stream, audience].read(records)
+            else:
+                self.feeds[stream, audience] = RecordFeed(records, audience, self.viewers_max)
+
+    async def _take_leave(self, stream: str, renditions: list[Rendition]) -> None:
+        """Ends the sessions of a stream that is gone, then lets go of its renditions. A stream of that name that comes meanwhile has its own."""
+        tasks = [self._sessions[name][1] for name, owner in self._stream_of.items() if owner == stream and name in self._sessions]
+        for name in [name for name, owner in self._stream_of.items() if owner == stream]:
+            self._sessions[name][0].end()
+        if tasks:
+            await asyncio.wait(tasks)
+        for rendition in renditions:
+            rendition.close()
 
     @property
     def viewers(self) -> int:
@@ -82,7 +127,9 @@ class Worker:
         finally:
             self._opening.discard(name)
         task = asyncio.create_task(session.run(), name=f"session {name}")
-        self._sessions[name] = session, task
+        self._sessions[name], self._stream_of[name] = (session, task), stream
+        if levels[Level.FULL] is not self.renditions.get((stream, levels[Level.FULL].name)):
+            session.end()  # the stream ended while the answer was made
         # Whoever may look no longer is shown no more: the viewer asks for another session, and its token gives none.
         expiry = asyncio.get_running_loop().call_later(max(0.0, expires_s - time.time()), session.end)
         task.add_done_callback(lambda ended: self._ended(name, ended, expiry))
@@ -143,7 +190,7 @@ class Worker:
 
     def _ended(self, name: str, task: asyncio.Task, expiry: asyncio.TimerHandle) -> None:
         expiry.cancel()
-        del self._sessions[name]
+        del self._sessions[name], self._stream_of[name]
         if not task.cancelled() and task.exception() is not None:
             self._stage.log.error("session %s ended by an error", name, exc_info=task.exception())
 
@@ -172,16 +219,3 @@ def _ports(stage: Stage) -> OwnPorts | OnePort:
                         lost["handover"], lost["overflow"], lost["send"])
     peers = {int(name.removeprefix("handover.")): path for name, path in stage.peers.items() if name.startswith("handover.")}
     return OnePort(int(_number(stage)), server.media_ports.first, addresses, stage.sockets["handover"], peers, counts)
-
-
-def _renditions(stage: Stage, fanout: Fanout) -> dict[tuple[str, str], Rendition]:
-    """Every rendition whose units the worker reads, by stream and name, each from its own place at its coding's ring. The levels of one share an SSRC."""
-    found = {}
-    for stream in stage.config.streams:
-        ssrcs: dict[tuple[Audience, Codec], int] = {}
-        for one in RENDITIONS:
-            places = stage.places[f"units.{stream.name}.{one.coding.name}.{_number(stage)}"]
-            reader = places[one.coding.serves.index(one)]
-            ssrc = ssrcs.setdefault((one.audience, one.codec), new_ssrc())
-            found[stream.name, one.name] = Rendition(fanout, reader, stream.name, one.name, one.codec.value.encode(), stage.counters, ssrc)
-    return found

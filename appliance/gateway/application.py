@@ -17,18 +17,18 @@ from appliance.gateway.liveness import Liveness
 from appliance.gateway.pages import UNBUILT, Page
 from appliance.gateway.problem import Problem
 from appliance.gateway.whep import GRANT, Whep
-from appliance.runtime.stage import Flows
+from appliance.runtime.stage import Stage
 
 STREAM_PATH, SESSION_PATH = "/whep/{stream}", "/whep/{stream}/{session}"
 _HTTP_REASONS = {404: "unknown_page", 405: "method", 413: "too_large"}
 _SENTENCES = {404: "There is nothing at this address.", 405: "This address does not take that method.", 413: "The request is too large."}
 
 
-def application(config: Config, flows: Mapping[str, Flows], pages: Mapping[str, Page], doorkeeper: Doorkeeper, liveness: Liveness,
-                whep: Whep, counts: Counts, log: logging.Logger) -> web.Application:
-    """Everything that the gateway answers."""
+def application(stage: Stage, pages: Mapping[str, Page], doorkeeper: Doorkeeper, liveness: Liveness, whep: Whep, counts: Counts) -> web.Application:
+    """Everything that the gateway answers. Of `stage` it is asked at each request which streams there are."""
+    config, log = stage.config, stage.log  # of it only what streams share, which no change touches
     app = web.Application(middlewares=[_problems(counts, log)])
-    streams = _streams(config, flows, doorkeeper, liveness)
+    streams = _streams(stage, doorkeeper, liveness)
     page = _pages(pages)
     app.add_routes([
         web.get("/api/streams", streams, name="streams"),
@@ -82,16 +82,18 @@ def _common_headers(config: Config):
     return add
 
 
-def _streams(config: Config, flows: Mapping[str, Flows], doorkeeper: Doorkeeper, liveness: Liveness):
+def _streams(stage: Stage, doorkeeper: Doorkeeper, liveness: Liveness):
     """GET /api/streams: the streams that the token allows."""
     async def answer(request: web.Request) -> web.Response:
         grant = request[GRANT] = doorkeeper.grant(request.headers.get("Authorization"))
         streams, now_s = [], time.monotonic()
-        for stream in config.streams:
+        for stream in stage.config.streams:
             if grant.allows(stream.name):
-                video = flows[stream.name].video.format
-                streams.append({"name": stream.name, "title": stream.title, "audience": grant.audience.value, "live": liveness.live(stream.name, now_s),
-                                "width": video.width, "height": video.height, "rate": round(float(video.picture_rate), 3)})
+                said = {"name": stream.name, "title": stream.title, "audience": grant.audience.value, "live": liveness.live(stream.name, now_s)}
+                if stream.name in stage.flows:  # one that waits has no raster yet
+                    video = stage.flows[stream.name].video.format
+                    said |= {"width": video.width, "height": video.height, "rate": round(float(video.picture_rate), 3)}
+                streams.append(said)
         return web.Response(body=json.dumps({"streams": streams}).encode(), content_type="application/json")
     return answer
 

@@ -20,6 +20,14 @@ class Liveness:
         # A gateway that was just restarted believes in streams that have had pictures, until it could see them stop.
         self._moved_s = {stream: now_s if count else float("-inf") for stream, count in self._counted.items()}
 
+    def watch(self, frames: Mapping[str, Cell], now_s: float) -> None:
+        """These are the streams now. What was known of those that stay is kept; a new one has to show a picture first."""
+        counted = {stream: cell.value for stream, cell in frames.items()}
+        self._moved_s = {stream: self._moved_s.get(stream, float("-inf")) for stream in frames}
+        self._counted = {stream: self._counted.get(stream, count) for stream, count in counted.items()}
+        self._frames = frames
+        self.sample(now_s)
+
     def sample(self, now_s: float) -> None:
         """Looks at the counters; to be called every SAMPLE_INTERVAL_S."""
         for stream, cell in self._frames.items():
@@ -29,4 +37,4 @@ class Liveness:
 
     def live(self, stream: str, now_s: float, within_s: float = SHOWN_LIVE_S) -> bool:
         """Whether a frame came within the last `within_s` seconds, give or take a sample."""
-        return now_s - self._moved_s[stream] <= within_s + SAMPLE_INTERVAL_S
+        return now_s - self._moved_s.get(stream, float("-inf")) <= within_s + SAMPLE_INTERVAL_S

@@ -48,8 +48,9 @@ async def serve(stage: Stage) -> None:
     doorkeeper = Doorkeeper(signing_key(server.state_dir))
     liveness = Liveness(_frame_counters(stage), time.monotonic())
     workers = _workers(stage)
-    whep = Whep(stage.flows, doorkeeper, workers, liveness, server.ice_servers, counts, stage.log)
-    app = application(stage.config, stage.flows, pages.read(), doorkeeper, liveness, whep, counts, stage.log)
+    whep = Whep(lambda: {stream.name for stream in stage.config.streams}, doorkeeper, workers, liveness, server.ice_servers, counts, stage.log)
+    stage.on_change(lambda: _follow(stage, liveness, workers))
+    app = application(stage, pages.read(), doorkeeper, liveness, whep, counts)
     door = Door(app, stage.sockets["https"], context, counts, stage.log)
     sampling = asyncio.create_task(_sample(liveness, door))
     try:
@@ -69,18 +70,28 @@ async def _sample(liveness: Liveness, door: "Door") -> None:
         door.count_connections()
 
 
+def _follow(stage: Stage, liveness: Liveness, workers: Workers) -> None:
+    """Streams came, changed or went."""
+    liveness.watch(_frame_counters(stage), time.monotonic())
+    workers.watch(_viewer_counters(stage))
+
+
 def _frame_counters(stage: Stage) -> dict:
     find = stage.counters.segment.find
-    return {stream.name: find(f"ingest.{stream.name}", "appliance_ingest_frames_total") for stream in stage.config.streams}
+    return {stream: find(f"ingest.{stream}", "appliance_ingest_frames_total") for stream in stage.flows}
+
+
+def _viewer_counters(stage: Stage) -> dict:
+    names = [name for name in stage.peers if name.startswith("fanout.")]
+    return {int(name.removeprefix("fanout.")): stage.counters.segment.find_all("appliance_fanout_viewers", stage=name) for name in names}
 
 
 def _workers(stage: Stage) -> Workers:
     paths = {int(name.removeprefix("fanout.")): path for name, path in stage.peers.items() if name.startswith("fanout.")}
     cells = stage.counters.segment
-    viewers = {number: cells.find_all("appliance_fanout_viewers", stage=f"fanout.{number}") for number in paths}
     lives = {number: Life(cells.find(f"fanout.{number}", "appliance_stage_ready"),
                           cells.find(f"fanout.{number}", "appliance_stage_heartbeat_monotonic_seconds")) for number in paths}
-    return Workers(paths, viewers, lives, stage.config.server.viewers_max, stage.log)
+    return Workers(paths, _viewer_counters(stage), lives, stage.config.server.viewers_max, stage.log)
 
 
 class Door:

@@ -5,7 +5,7 @@ Called by the application's routes. It decides and forwards; offers and candidat
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Set
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -19,7 +19,6 @@ from appliance.gateway.ice_servers import servers_for
 from appliance.gateway.liveness import REFUSED_AFTER_S, Liveness
 from appliance.gateway.problem import Problem, retry_after
 from appliance.gateway.workers import Workers
-from appliance.runtime.stage import Flows
 from appliance.tokens import Grant
 
 OFFER_BYTES_MAX = 64 * 1024
@@ -33,9 +32,10 @@ GRANT = web.RequestKey("grant", Grant)
 class Whep:
     """Endpoint and sessions of every stream."""
 
-    def __init__(self, flows: Mapping[str, Flows], doorkeeper: Doorkeeper, workers: Workers, liveness: Liveness,
+    def __init__(self, streams: Callable[[], Set[str]], doorkeeper: Doorkeeper, workers: Workers, liveness: Liveness,
                  ice_servers: tuple[IceServer, ...], counts: Counts, log: logging.Logger) -> None:
-        self._flows, self._doorkeeper, self._workers, self._liveness = flows, doorkeeper, workers, liveness
+        """`streams`: the names of those that there are now, with a picture or not."""
+        self._streams, self._doorkeeper, self._workers, self._liveness = streams, doorkeeper, workers, liveness
         self._ice_servers, self._counts, self._log = ice_servers, counts, log
 
     async def post(self, request: web.Request) -> web.Response:
@@ -116,7 +116,7 @@ class Whep:
     def _authorise(self, request: web.Request) -> tuple[Grant, str]:
         stream = request.match_info["stream"]
         grant = request[GRANT] = self._doorkeeper.grant(request.headers.get("Authorization"))
-        require_stream(grant, stream, stream in self._flows)
+        require_stream(grant, stream, stream in self._streams())
         return grant, stream
 
     def _own_session(self, request: web.Request) -> tuple[int, str]:

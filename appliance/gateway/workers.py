@@ -68,6 +68,10 @@ class Workers:
         self._clients = {number: aiohttp.ClientSession(connector=aiohttp.UnixConnector(path, force_close=True), timeout=timeout)
                          for number, path in paths.items()}
 
+    def watch(self, viewers: Mapping[int, list[Cell]]) -> None:
+        """Other cells count the viewers now: streams came or went."""
+        self._viewers = viewers
+
     async def close(self) -> None:
         """Ends the clients, and what they were still asking."""
         for task in self._abandoning:

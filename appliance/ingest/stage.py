@@ -41,7 +41,7 @@ def run(stage: Stage) -> None:
                 mismatch.set(not fit.good)
                 stage.log.warning("what arrives fits the SDP again" if fit.good else
                                   f"what arrives is not the {flow.format} that the SDP describes; no picture is shown. "
-                                  "Fetch the SDP from the device again and restart the appliance")
+                                  "Fetch the SDP from the device again; the stream follows it by itself")
 
 
 def assemble(flow: VideoFlow, writer: RingWriter) -> Assembly:

@@ -42,7 +42,18 @@ FRAMES_DROPPED_HELP = "Frames or access units lost inside the appliance, by stag
 LATENCY = Metric("appliance_stage_latency_seconds", HISTOGRAM, "From capture time to this stage's publish", scope=("stage", "stream"))
 
 SUPERVISOR = (
-    Metric("appliance_supervisor_restarts_total", COUNTER, "Restarts of a stage since the appliance started", scope=("stage",)),
+    Metric("appliance_supervisor_restarts_total", COUNTER, "Restarts of a stage that ended by itself or hung, since the appliance started", scope=("stage",)),
+)
+"""What the supervisor counts for each stage."""
+
+SUPERVISOR_STREAM = (
+    Metric("appliance_stream_waiting", GAUGE, "1 while the stream cannot begin: its SDP cannot be had or used, or there is no memory for it"),
+    Metric("appliance_stream_changes_total", COUNTER, "Times that the stream's SDP or configuration changed while the appliance ran"),
+)
+"""What it says of each stream of the configuration."""
+
+SUPERVISOR_SELF = (
+    Metric("appliance_supervisor_configuration_refused", GAUGE, "1 while the configuration file is not followed because something in it is wrong", scope=()),
 )
 
 # As cext/kernels/arrival.h orders them, from the best to the humblest.

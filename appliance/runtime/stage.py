@@ -1,23 +1,25 @@
-"""The contract between the supervisor and a stage's process: what it inherits, its heartbeat, its orderly end.
+"""The contract between the supervisor and a stage's process: what it is given, its heartbeat, its orderly end.
 
-The supervisor describes a stage in a StagePlan, passed through a memfd; Stage opens what the plan names.
+The supervisor describes a stage in a StagePlan; Stage opens what the plan names. A stage that is shared by streams gets another plan when
+they change, and follows it; a stream's own stages are started anew instead.
 """
 import ctypes
 import logging
 import os
-import pickle
 import resource
 import signal
 import socket
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from appliance import clock
-from appliance.config import Config, StreamConfig
-from appliance.protocol.sdp import AudioFlow, MetadataFlow, VideoFlow
+from appliance.config import StreamConfig
 from appliance.runtime import capabilities
-from appliance.runtime.counters import Counters, Segment, Series
+from appliance.runtime.counters import Counters, Segment, Segments
+from appliance.runtime.plan import Flows, PlanReceiver, RingEnd, StagePlan
 from appliance.runtime.ring import RingReader, RingWriter
+
+__all__ = ["HEARTBEAT_INTERVAL_S", "PLAN_VARIABLE", "Flows", "RingEnd", "Stage", "StagePlan", "allow_descriptors", "open_stage"]
 
 PLAN_VARIABLE = "APPLIANCE_STAGE_PLAN_FD"
 HEARTBEAT_INTERVAL_S = 0.25
@@ -26,65 +28,65 @@ _PRIVILEGES = {"ingest": (capabilities.NET_ADMIN, capabilities.NET_RAW), "metada
 _PR_SET_PDEATHSIG = 1
 
 
-@dataclass(frozen=True)
-class Flows:
-    """What the SDP files of one stream describe."""
-
-    video: VideoFlow
-    metadata: MetadataFlow | None = None
-    audio: AudioFlow | None = None
-
-
-@dataclass(frozen=True)
-class RingEnd:
-    """One end of a ring in a stage's plan. `doorbells` are all readers' (writer) or its own (reader)."""
-
-    name: str
-    fd: int
-    format: bytes
-    doorbells: tuple[int, ...]
-    index: int = -1  # reader's place; -1 for the writer
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """Everything that a stage's process is given."""
-
-    name: str
-    config: Config
-    flows: dict[str, Flows]
-    rings: tuple[RingEnd, ...]
-    counters_fd: int
-    series: list[Series]
-    sockets: dict[str, int] = field(default_factory=dict)
-    peers: dict[str, str] = field(default_factory=dict)
-    supervisor_pid: int = 0
-
-    def descriptors(self) -> set[int]:
-        """The file descriptors that the process inherits."""
-        rings = {fd for ring in self.rings for fd in (ring.fd, *ring.doorbells)}
-        return rings | {self.counters_fd, *self.sockets.values()}
-
-
 class Stage:
     """A stage as its own process sees it."""
 
-    def __init__(self, plan: StagePlan) -> None:
-        self.name, self.config, self.flows, self.peers = plan.name, plan.config, plan.flows, plan.peers
+    def __init__(self, plan: StagePlan, receiver: PlanReceiver | None = None) -> None:
+        self.name, self.peers = plan.name, plan.peers
         self.log = logging.getLogger(plan.name)
-        self.counters = Counters(Segment(plan.counters_fd, plan.series), plan.name)
+        self.counters = Counters(Segments(), plan.name)
+        self.flows: dict[str, Flows] = {}  # by stream; follows the plan, as all below does
         self.places: dict[str, list[RingReader]] = {}  # every place that the stage has among a ring's readers
-        for ring in plan.rings:
-            if ring.index >= 0:
-                self.places.setdefault(ring.name, []).append(RingReader(ring.fd, ring.index, ring.doorbells[0], ring.format))
-        self.readers = {name: readers[0] for name, readers in self.places.items()}
-        self.writers = {ring.name: RingWriter(ring.fd, list(ring.doorbells), ring.format) for ring in plan.rings if ring.index < 0}
+        self.readers: dict[str, RingReader] = {}  # the first of them
+        self.writers: dict[str, RingWriter] = {}
         self.sockets = {name: socket.socket(fileno=fd) for name, fd in plan.sockets.items()}
+        self._receiver, self._followers = receiver, []
+        self._joined: dict[str, int] = {}  # generation of each ring and segment that is open
+        self._open(plan)
         self._stopping = self._privileged = False
         self._heartbeat = self.counters.gauge("appliance_stage_heartbeat_monotonic_seconds")
         self._ready = self.counters.gauge("appliance_stage_ready")
         self._heartbeat.set(clock.monotonic_ns())
         self.counters.gauge("appliance_stage_pid").set(os.getpid())
+
+    def _open(self, plan: StagePlan) -> None:
+        """Opens what the plan names and is not open yet; lets go of what it names no more."""
+        self.config, self.waiting, self.remarks = plan.config, plan.waiting, plan.remarks
+        self.flows.clear()
+        self.flows.update(plan.flows)
+        named = {end.name: end.generation for end in (*plan.rings, *plan.segments)}
+        for name in [name for name, generation in self._joined.items() if named.get(name) != generation]:
+            if name in self.places or name in self.writers:
+                for ends in (self.places, self.readers, self.writers):
+                    ends.pop(name, None)
+            else:
+                self.counters.segment.drop(name)
+            del self._joined[name]
+        for segment in plan.segments:
+            if segment.name not in self._joined:
+                self.counters.segment.put(segment.name, Segment(segment.fd, segment.series))
+        for ring in (ring for ring in plan.rings if ring.name not in self._joined):
+            if ring.index < 0:
+                self.writers[ring.name] = RingWriter(ring.fd, list(ring.doorbells), ring.format)
+            else:
+                self.places.setdefault(ring.name, []).append(RingReader(ring.fd, ring.index, ring.doorbells[0], ring.format))
+                self.readers[ring.name] = self.places[ring.name][0]
+        self._joined = named
+
+    def on_change(self, follow: Callable[[], None]) -> None:
+        """Has `follow` called after each later plan. What it used and the plan names no more, it must have let go of when it returns."""
+        self._followers.append(follow)
+
+    def take_plan(self) -> None:
+        """Follows the plan that is waiting; stages with an event loop do so by themselves. One that cannot ends: its successor begins with the plan."""
+        try:
+            self._open(self._receiver.receive())
+            for follow in self._followers:
+                follow()
+            self._receiver.settle()
+        except Exception:
+            self.log.exception("the streams changed in a way that this stage cannot follow; it is started anew")
+            self.stop()
 
     @property
     def stream(self) -> StreamConfig | None:
@@ -118,13 +120,15 @@ class Stage:
         self._stopping = True
 
     async def until_stopped(self) -> None:
-        """For stages with an event loop: beats the heartbeat until SIGTERM or SIGINT."""
+        """For stages with an event loop: follows plans and beats the heartbeat until SIGTERM or SIGINT."""
         import asyncio  # 40 ms that a restarted stage without an event loop saves its viewers
 
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
+        if self._receiver is not None:
+            loop.add_reader(self._receiver.fileno(), self.take_plan)
         while self.running() and not stopped.is_set():
             try:
                 await asyncio.wait_for(stopped.wait(), HEARTBEAT_INTERVAL_S)
@@ -140,26 +144,26 @@ def _end_with(supervisor_pid: int) -> None:
         sys.exit(1)  # it died before the line above took effect
 
 
-def _allow_descriptors() -> None:
-    """A viewer is a connection here and sockets there: the usual soft limit of 1024 is met by a few hundred."""
+def allow_descriptors() -> None:
+    """A viewer is a connection here and sockets there, a stream dozens of rings: the usual soft limit of 1024 is met by a few hundred."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def open_stage(name: str) -> Stage:
-    """The stage whose plan the supervisor left in the descriptor that the environment names."""
+    """The stage whose plans the supervisor sends to the descriptor that the environment names."""
     number = os.environ.get(PLAN_VARIABLE)
     if number is None:
         raise SystemExit(f"stage {name} is started by 'appliance run', not by hand")
-    with open(int(number), "rb") as file:
-        plan: StagePlan = pickle.load(file)  # written by our own parent into memory that only it and we hold
+    allow_descriptors()
+    receiver = PlanReceiver(int(number))
+    plan = receiver.receive()
     _end_with(plan.supervisor_pid)
-    _allow_descriptors()
     privileges = _PRIVILEGES.get(name.split(".")[0], ())
     capabilities.keep_only(*privileges)
     if plan.name != name:
         raise SystemExit(f"stage {name} was given the plan of {plan.name}")
-    stage = Stage(plan)
+    stage = Stage(plan, receiver)
     stage._privileged = bool(privileges)
     signal.signal(signal.SIGTERM, stage.stop)
     signal.signal(signal.SIGINT, stage.stop)

@@ -17,14 +17,29 @@
 #define GENERATION_SHIFT 16 /* id = generation << 16 | place: an id that was removed never means another viewer */
 #define PLACE_MASK 0xffff
 
+/* What another thread wants of the renditions. The loop makes it, so that it never meets one half changed. */
+struct change {
+    int (*make)(struct fanout *fanout, const struct change *change);
+    int number;
+    struct ring *ring;
+    uint32_t reader;
+    int doorbell;
+    enum codec codec;
+    uint32_t ssrc;
+};
+
 struct fanout {
     uint32_t renditions_max, viewers_max;
     struct bounds latency, skew;
     int wake_fd, keyframe_fd;
     _Atomic int stopping;
     pthread_mutex_t table_lock; /* who adds and removes; the loop never takes it */
+    pthread_mutex_t change_lock;
+    pthread_cond_t change_made;
+    const struct change *_Atomic change; /* to be made by the loop; NULL when it has been */
+    int change_result, running;          /* under change_lock */
     struct rendition *renditions;
-    _Atomic uint32_t rendition_count;
+    _Atomic uint32_t rendition_count; /* places ever used */
     struct viewer *viewers;
     /* ORDER: only a hint that spares the loop the locks of foreign places; what counts is viewer->rendition and viewer->target, read
      * under the viewer's lock. */
@@ -53,6 +68,8 @@ struct fanout *fanout_create(uint32_t renditions_max, uint32_t viewers_max, cons
     fanout->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     fanout->keyframe_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&fanout->table_lock, NULL);
+    pthread_mutex_init(&fanout->change_lock, NULL);
+    pthread_cond_init(&fanout->change_made, NULL);
     fanout->renditions = calloc(renditions_max, sizeof *fanout->renditions);
     fanout->viewers = calloc(viewers_max, sizeof *fanout->viewers);
     fanout->places = calloc(viewers_max, sizeof *fanout->places);
@@ -91,24 +108,98 @@ int fanout_keyframe_fd(const struct fanout *fanout) { return fanout->keyframe_fd
 
 struct rendition *fanout_rendition(struct fanout *fanout, int rendition)
 {
-    /* ORDER: pairs with the store in fanout_add_rendition: the rendition is whole before it is counted. */
+    /* ORDER: pairs with the store in open_rendition: the rendition is whole before it is counted. */
     uint32_t known = atomic_load_explicit(&fanout->rendition_count, memory_order_acquire);
-    return rendition >= 0 && (uint32_t)rendition < known ? &fanout->renditions[rendition] : NULL;
+    if (rendition < 0 || (uint32_t)rendition >= known || !rendition_is_open(&fanout->renditions[rendition]))
+        return NULL;
+    return &fanout->renditions[rendition];
+}
+
+/* Makes a change between two rounds of the loop, or at once where no loop runs; returns what it gave. */
+static int change(struct fanout *fanout, const struct change *wanted)
+{
+    pthread_mutex_lock(&fanout->change_lock);
+    if (fanout->running) {
+        atomic_store_explicit(&fanout->change, wanted, memory_order_release);
+        ring_eventfd(fanout->wake_fd);
+        while (atomic_load_explicit(&fanout->change, memory_order_relaxed))
+            pthread_cond_wait(&fanout->change_made, &fanout->change_lock);
+    } else {
+        fanout->change_result = wanted->make(fanout, wanted);
+    }
+    int result = fanout->change_result;
+    pthread_mutex_unlock(&fanout->change_lock);
+    return result;
+}
+
+/* The loop's side: makes what is wanted, if anything. With change_lock held. */
+static void make_change(struct fanout *fanout)
+{
+    const struct change *wanted = atomic_load_explicit(&fanout->change, memory_order_relaxed);
+    if (!wanted)
+        return;
+    fanout->change_result = wanted->make(fanout, wanted);
+    atomic_store_explicit(&fanout->change, NULL, memory_order_relaxed);
+    pthread_cond_broadcast(&fanout->change_made);
+}
+
+static void run_or_end(struct fanout *fanout, int running)
+{
+    pthread_mutex_lock(&fanout->change_lock);
+    fanout->running = running;
+    make_change(fanout);
+    pthread_mutex_unlock(&fanout->change_lock);
+}
+
+static int open_rendition(struct fanout *fanout, const struct change *wanted)
+{
+    uint32_t used = atomic_load_explicit(&fanout->rendition_count, memory_order_relaxed), number = 0;
+    while (number < used && rendition_is_open(&fanout->renditions[number]))
+        number++;
+    if (number >= fanout->renditions_max)
+        return FANOUT_FULL;
+    if (rendition_open(&fanout->renditions[number], wanted->ring, wanted->reader, wanted->doorbell, wanted->codec, wanted->ssrc))
+        return FANOUT_REFUSED;
+    if (number == used)
+        atomic_store_explicit(&fanout->rendition_count, used + 1, memory_order_release);
+    return (int)number;
+}
+
+static int set_ring(struct fanout *fanout, const struct change *wanted)
+{
+    rendition_set_ring(&fanout->renditions[wanted->number], wanted->ring, wanted->reader, wanted->doorbell);
+    return 0;
+}
+
+static int close_rendition(struct fanout *fanout, const struct change *wanted)
+{
+    rendition_close(&fanout->renditions[wanted->number]);
+    return 0;
 }
 
 int fanout_add_rendition(struct fanout *fanout, struct ring *ring, uint32_t reader, int doorbell, enum codec codec, uint32_t ssrc)
 {
-    pthread_mutex_lock(&fanout->table_lock);
-    uint32_t number = atomic_load_explicit(&fanout->rendition_count, memory_order_relaxed);
-    int added = FANOUT_FULL;
-    if (number < fanout->renditions_max) {
-        added = rendition_open(&fanout->renditions[number], ring, reader, doorbell, codec, ssrc) ? FANOUT_REFUSED : (int)number;
-        if (added >= 0)
-            atomic_store_explicit(&fanout->rendition_count, number + 1, memory_order_release);
-    }
-    pthread_mutex_unlock(&fanout->table_lock);
+    struct change wanted = {.make = open_rendition, .ring = ring, .reader = reader, .doorbell = doorbell, .codec = codec, .ssrc = ssrc};
+    int added = change(fanout, &wanted);
     ring_eventfd(fanout->wake_fd);
     return added;
+}
+
+int fanout_set_ring(struct fanout *fanout, int rendition, struct ring *ring, uint32_t reader, int doorbell)
+{
+    struct change wanted = {.make = set_ring, .number = rendition, .ring = ring, .reader = reader, .doorbell = doorbell};
+    return fanout_rendition(fanout, rendition) ? change(fanout, &wanted) : FANOUT_UNKNOWN;
+}
+
+int fanout_remove_rendition(struct fanout *fanout, int rendition)
+{
+    struct change wanted = {.make = close_rendition, .number = rendition};
+    struct rendition *found = fanout_rendition(fanout, rendition);
+    if (!found)
+        return FANOUT_UNKNOWN;
+    /* Safety: no viewer is sent it or moves there, so that nobody looks into its history any more: a viewer's spans name only
+     * renditions of one SSRC, which come and go together. */
+    return counted(found, VIEWERS) ? FANOUT_REFUSED : change(fanout, &wanted);
 }
 
 static void want_keyframe(struct fanout *fanout, struct rendition *rendition)
@@ -126,7 +217,8 @@ uint64_t fanout_take_keyframes_wanted(struct fanout *fanout, struct rendition *r
     (void)got;
     uint64_t wanted = atomic_exchange_explicit(&rendition->keyframes_wanted, 0, memory_order_acquire);
     /* What was emptied may have been another rendition's ring. */
-    for (int i = 0; fanout_rendition(fanout, i); i++)
+    uint32_t known = atomic_load_explicit(&fanout->rendition_count, memory_order_acquire);
+    for (uint32_t i = 0; i < known; i++)
         if (atomic_load_explicit(&fanout->renditions[i].keyframes_wanted, memory_order_acquire))
             ring_eventfd(fanout->keyframe_fd);
     return wanted;
@@ -444,15 +536,18 @@ static int wait_for_units(struct fanout *fanout, uint32_t renditions)
 
 int fanout_run(struct fanout *fanout)
 {
-    while (!atomic_load_explicit(&fanout->stopping, memory_order_acquire)) {
+    int error = 0;
+    run_or_end(fanout, 1);
+    while (!error && !atomic_load_explicit(&fanout->stopping, memory_order_acquire)) {
+        if (atomic_load_explicit(&fanout->change, memory_order_acquire))
+            run_or_end(fanout, 1);
         uint32_t renditions = atomic_load_explicit(&fanout->rendition_count, memory_order_acquire);
-        int error = wait_for_units(fanout, renditions);
-        if (error)
-            return error;
-        for (uint32_t i = 0; i < renditions; i++)
+        error = wait_for_units(fanout, renditions);
+        for (uint32_t i = 0; i < renditions && !error; i++)
             serve(fanout, (int)i, &fanout->renditions[i]);
     }
-    return 0;
+    run_or_end(fanout, 0);
+    return error;
 }
 
 void fanout_stop(struct fanout *fanout)

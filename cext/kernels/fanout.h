@@ -22,8 +22,16 @@ struct fanout *fanout_create(uint32_t renditions_max, uint32_t viewers_max, cons
 void fanout_destroy(struct fanout *fanout); /* not while fanout_run() runs */
 int fanout_keyframe_fd(const struct fanout *fanout);
 
-/* The rendition's number or a refusal. `ring` outlives the fan-out. */
+/* Renditions come, get another ring and go while fanout_run() runs: it makes each change itself between two rounds, and the caller
+ * waits for that. From one thread at a time.
+ *
+ * The rendition's number or a refusal. `ring` stays mapped, and the doorbell open, until the rendition has another or is removed. */
 int fanout_add_rendition(struct fanout *fanout, struct ring *ring, uint32_t reader, int doorbell, enum codec codec, uint32_t ssrc);
+/* Serves this ring from now on, or none (NULL, doorbell -1): its units were made of another raster. Viewers, numbering and history
+ * stay; viewers wait for the new ring's first keyframe. 0 or FANOUT_UNKNOWN. */
+int fanout_set_ring(struct fanout *fanout, int rendition, struct ring *ring, uint32_t reader, int doorbell);
+/* Frees the place. 0, FANOUT_UNKNOWN, or FANOUT_REFUSED while it has viewers. */
+int fanout_remove_rendition(struct fanout *fanout, int rendition);
 struct rendition *fanout_rendition(struct fanout *fanout, int rendition); /* NULL if there is none */
 uint64_t fanout_take_keyframes_wanted(struct fanout *fanout, struct rendition *rendition);
 

@@ -34,6 +34,17 @@ void rendition_close(struct rendition *rendition)
     free(rendition->history.packets);
     rendition->history.packets = NULL;
     pthread_mutex_destroy(&rendition->history_lock);
+    rendition_set_ring(rendition, NULL, 0, -1);
+    rendition->unit.packets = rendition->passed = 0;
+    atomic_store_explicit(&rendition->keyframes_wanted, 0, memory_order_relaxed);
+}
+
+void rendition_set_ring(struct rendition *rendition, struct ring *ring, uint32_t reader, int doorbell)
+{
+    rendition->ring = ring;
+    rendition->reader = reader;
+    rendition->doorbell = doorbell;
+    rendition->pending = ring != NULL; /* as in rendition_open */
 }
 
 static void packetise_slot(struct rendition *rendition, int slot)
@@ -61,7 +72,7 @@ static void packetise_slot(struct rendition *rendition, int slot)
 
 int rendition_take_unit(struct rendition *rendition)
 {
-    int slot = ring_lease_next(rendition->ring, rendition->reader);
+    int slot = rendition->ring ? ring_lease_next(rendition->ring, rendition->reader) : -1;
     if (slot < 0)
         return 0;
     const struct slot_header *header = &rendition->ring->slots[slot].header;

@@ -43,7 +43,7 @@ struct bounds {
 };
 
 struct rendition {
-    struct ring *ring;
+    struct ring *ring; /* NULL: none at the moment, and the doorbell is -1 */
     uint32_t reader;
     int doorbell;
     uint32_t ssrc;
@@ -80,6 +80,9 @@ static inline uint64_t counted(struct rendition *rendition, enum rendition_count
 /* -1 if there is no memory for the history. */
 int rendition_open(struct rendition *rendition, struct ring *ring, uint32_t reader, int doorbell, enum codec codec, uint32_t ssrc);
 void rendition_close(struct rendition *rendition);
+static inline int rendition_is_open(const struct rendition *rendition) { return rendition->history.packets != NULL; }
+/* Another ring, or NULL and doorbell -1 for none; what the last one had not given is gone. */
+void rendition_set_ring(struct rendition *rendition, struct ring *ring, uint32_t reader, int doorbell);
 /* Leases the next access unit, packetises it into the history and releases it: 1, or 0 if the ring is empty. Without viewers only the
  * unit's number is noted. unit.packets = 0: viewers must wait for a keyframe. */
 int rendition_take_unit(struct rendition *rendition);

@@ -1,7 +1,6 @@
 """A fan-out worker as its own process, with real rings and counters; the test holds the encoders' and the metadata stage's ends."""
 import itertools
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -13,10 +12,11 @@ from functools import cache
 import av
 import numpy as np
 
-from appliance import clock, config, topology
+from appliance import clock, config, descriptions, topology
 from appliance.frame import KEYFRAME, STATIC, Codec, Rendition, VideoFormat
 from appliance.protocol import sdp
 from appliance.resources import Resources
+from appliance.runtime.plan import PlanSender
 from appliance.runtime.ring import RingWriter
 from appliance.runtime.stage import PLAN_VARIABLE
 
@@ -45,7 +45,7 @@ class FanoutProcess:
         (folder / "scope-metadata.sdp").write_text(sdp.emit_metadata(sdp.MetadataFlow(group="239.1.2.3", port=5006, payload_type=97)))
         parsed = config.parse(CONFIGURATION.format(viewers_max=viewers_max), folder / "appliance.toml")
         self.config = replace(parsed, server=replace(parsed.server, listen_port=0, metrics_port=0))
-        self.topology = topology.lay_out(self.config)
+        self.topology = topology.lay_out(self.config, descriptions.read_all(self.config.streams).flows)
         self.resources = Resources(self.config, self.topology)
         self.process = self._start()
 
@@ -53,12 +53,11 @@ class FanoutProcess:
         return self.resources.plan_of(next(spec for spec in self.topology.stages if spec.name == name), self.config, self.topology)
 
     def _start(self) -> subprocess.Popen:
-        plan = self._plan(WORKER)
-        with os.fdopen(os.memfd_create("plan"), "wb") as file:
-            file.write(pickle.dumps(plan))
-            file.seek(0)
-            process = subprocess.Popen([sys.executable, "-m", "appliance", "stage", WORKER], env=os.environ | {PLAN_VARIABLE: str(file.fileno())},
-                                       pass_fds=sorted(plan.descriptors() | {file.fileno()}), stderr=subprocess.PIPE, text=True)
+        self.plans = PlanSender()
+        process = subprocess.Popen([sys.executable, "-m", "appliance", "stage", WORKER], env=os.environ | {PLAN_VARIABLE: str(self.plans.theirs)},
+                                   pass_fds=[self.plans.theirs], stderr=subprocess.PIPE, text=True)
+        self.plans.close_theirs()
+        self.plans.send(self._plan(WORKER))
         self.log: list[str] = []
         threading.Thread(target=lambda: self.log.extend(process.stderr), daemon=True).start()
         deadline = time.monotonic() + START_LIMIT_S

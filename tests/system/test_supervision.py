@@ -182,7 +182,8 @@ def test_a_port_in_use_is_named_with_what_to_do(tmp_path, which):
 def test_too_little_memory_is_said_before_it_is_taken(tmp_path):
     """A control group or machine without room for the rings."""
     program = ("import sys; from pathlib import Path; import appliance.resources as r; from appliance.config import load; "
-               "from appliance.topology import lay_out; r.available_bytes = lambda: 50 << 20; c = load(Path(sys.argv[1])); r.check_memory(lay_out(c))")
+               "from appliance.descriptions import read_all; from appliance.topology import lay_out; r.available_bytes = lambda: 50 << 20; "
+               "c = load(Path(sys.argv[1])); r.check_memory(lay_out(c, read_all(c.streams).flows))")
     result = subprocess.run([sys.executable, "-c", program, str(write(tmp_path))], capture_output=True, text=True, timeout=60)
     assert "memory" in result.stderr and "50 MiB left" in result.stderr
 

@@ -23,7 +23,8 @@ def segment(tmp_path):
               ("fanout.0", metrics.FANOUT_RENDITION, {}), ("fanout.0", metrics.FANOUT_AUDIENCE, {}), ("gateway", metrics.GATEWAY, {}), ("encode.scope.expert", metrics.ENCODE, {}),
               ("encode.scope.expert", metrics.ENCODE_RENDITION, {}), ("encode.scope.expert", metrics.ENCODE_RENDITION, {"rendition": "expert.half"}),
               ("convert.scope", metrics.CONVERT, {}), ("metadata.scope", metrics.METADATA, {}), ("ingest.scope", metrics.INGEST, {}),
-              ("supervisor", metrics.SUPERVISOR, {"stage": "ingest.scope"})]
+              ("supervisor", metrics.SUPERVISOR, {"stage": "ingest.scope"}), ("supervisor", metrics.SUPERVISOR_SELF, {}),
+              ("supervisor", metrics.SUPERVISOR_STREAM, {})]
     series = []
     for stage, declared, scope in groups:
         first = series[-1].first + series[-1].cells if series else 0

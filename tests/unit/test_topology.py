@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import pytest
 
-from appliance import config, topology
+from appliance import config, descriptions, topology
 from appliance.frame import CODINGS, RENDITIONS, PlanarFormat, Rendition, VideoFormat
 from appliance.protocol import sdp
 
@@ -24,7 +24,8 @@ video = "scope.sdp"
 def lay_out(tmp_path):
     def lay_out(video=VideoFormat(1280, 720), workers=2, encoder=""):
         (tmp_path / "scope.sdp").write_text(sdp.emit_video(sdp.VideoFlow(format=video, group="239.1.2.3", port=5004, payload_type=96)))
-        return topology.lay_out(config.parse(TEXT.format(workers=workers, encoder=encoder), tmp_path / "appliance.toml"))
+        parsed = config.parse(TEXT.format(workers=workers, encoder=encoder), tmp_path / "appliance.toml")
+        return topology.lay_out(parsed, descriptions.read_all(parsed.streams).flows)
     return lay_out
 
 
@@ -61,8 +62,9 @@ def test_each_coding_has_its_own_place_at_the_planar_ring(lay_out):
 
 def test_every_coding_of_a_stage_counts_in_cells_of_its_own(lay_out):
     laid_out = lay_out()
-    first = [series.first for series in laid_out.series]
-    assert len(set(first)) == len(first)
+    for segment in laid_out.segments:
+        cells = [cell for series in segment.series for cell in range(series.first, series.first + series.cells)]
+        assert cells == list(range(len(cells))), segment.name
     spec = next(stage for stage in laid_out.stages if stage.name == "encode.scope.expert.vp8")
     counted = [dict(series.labels)["rendition"] for series in spec.series if series.metric.name == "appliance_encode_frames_total"]
     assert counted == ["expert.vp8", "expert.vp8.half", "expert.vp8.small"]

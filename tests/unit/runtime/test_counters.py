@@ -73,7 +73,7 @@ def test_a_dead_stage_loses_its_gauges_and_keeps_its_counters(segment):
 
 def test_cells_are_seen_by_another_process(segment):
     program = ("import sys, mmap; cells = memoryview(mmap.mmap(int(sys.argv[1]), 0)).cast('Q'); cells[int(sys.argv[2])] += 41")
-    first = segment._lookup("ingest.b", "packets_total", {}).first
+    first = segment._lookup("ingest.b", "packets_total", {})[0].first
     Counters(segment, "ingest.b").counter("packets_total").add()
     subprocess.run([sys.executable, "-c", program, str(segment.fd), str(first)], pass_fds=[segment.fd], check=True)
     assert Counters(segment, "ingest.b").counter("packets_total").value == 42
