@@ -1,9 +1,11 @@
 """Start, readiness, orderly end, and what a person reads when something cannot work."""
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -236,10 +238,16 @@ def test_what_a_killed_supervisor_left_is_removed_at_the_next_start(idle, tmp_pa
     assert not left & set(tmp_path.glob("appliance-run-*"))
 
 
-def test_a_closed_terminal_ends_it_in_order(idle, tmp_path, monkeypatch):
+def test_a_closed_terminal_ends_it_in_order(tmp_path, monkeypatch):
+    """SIGHUP means to read the configuration again, but not from a terminal that is gone."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    idle.start()
-    idle.process.send_signal(signal.SIGHUP)
-    assert idle.process.wait(5) == 0
+    terminal, ours = os.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "appliance", "run", "--config", str(write(tmp_path))], stdin=ours, stdout=ours, stderr=ours,
+                               start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(ours)
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    assert process.wait(5) == 0
     assert list(tmp_path.glob("appliance-run-*")) == []
-    idle.process = None
