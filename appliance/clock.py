@@ -2,11 +2,38 @@
 
 Used by every stage; knows nothing of PTP itself.
 """
+import hashlib
 import time
+from dataclasses import dataclass
 
 _SECOND_NS = 1_000_000_000
+_YEAR_MS = 31_557_600_000
+SHIFT_LEAST_MS, SHIFT_SPAN_MS = _YEAR_MS, 10 * _YEAR_MS
+"""An audience's secret clock is behind ours by one to eleven years: never ahead, for a date in the future would look like a mistake."""
 # TAI is 37 s ahead of UTC since 2017. A kernel without a PTP or NTP daemon reports CLOCK_TAI == CLOCK_REALTIME.
 _TAI_MINUS_UTC_S = 37
+
+
+@dataclass(frozen=True)
+class AudienceClock:
+    """The clock of every time that leaves for one audience: ours, moved by whole milliseconds, so that it is moved by whole RTP ticks too."""
+
+    shift_ms: int = 0
+
+    @classmethod
+    def secret(cls, secret: bytes, stream: str) -> "AudienceClock":
+        """The clock of a stream's class; nobody finds the shift without `secret`, of 1 to 64 octets."""
+        assert secret, "a shift that anybody could work out hides nothing"
+        digest = hashlib.blake2b(stream.encode(), key=secret, person=b"audience clock", digest_size=16).digest()
+        return cls(-SHIFT_LEAST_MS - int.from_bytes(digest, "big") % SHIFT_SPAN_MS)
+
+    def at(self, instant_ns: int) -> int:
+        """What it shows at an instant, in nanoseconds, of any of our clocks."""
+        return instant_ns + self.shift_ms * 1_000_000
+
+    def ticks(self, rate_hz: int = 90_000) -> int:
+        """Ticks to add to an RTP timestamp, modulo 2^32; exact for rates of whole kilohertz."""
+        return self.shift_ms * rate_hz // 1000 & 0xFFFF_FFFF
 
 
 def tai_correction_ns() -> int:

@@ -110,9 +110,10 @@ class Flag(IntFlag):
     DISCONTINUITY = 8
     MISMATCH = 16  # what arrives is not what the SDP describes: shown to nobody
     SECOND_FIELD = 32  # of an interlaced frame: its rows lie below the first field's
+    DEIDENTIFIED = 64  # of a record: it went through protocol/deidentification
 
 
-KEYFRAME, INCOMPLETE, STATIC, DISCONTINUITY, MISMATCH, SECOND_FIELD = Flag
+KEYFRAME, INCOMPLETE, STATIC, DISCONTINUITY, MISMATCH, SECOND_FIELD, DEIDENTIFIED = Flag
 
 
 @dataclass(frozen=True)

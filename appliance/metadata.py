@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from appliance import clock
 from appliance.errors import ProtocolError
-from appliance.frame import DISCONTINUITY, STATIC, Audience
+from appliance.frame import DEIDENTIFIED, DISCONTINUITY, STATIC, Audience
 from appliance.protocol import attribution, dicom_rtv, grain
 from appliance.protocol.attribution import Attribution, Kind
 from appliance.protocol.class_view import reduce_grain
@@ -38,8 +38,10 @@ _log = logging.getLogger("metadata")
 class MetadataRelay:
     """Datagrams in, records into the rings; everything of the stage but its socket."""
 
-    def __init__(self, flow: MetadataFlow, writers: Mapping[Audience, Sequence[RingWriter]], counters: Counters) -> None:
+    def __init__(self, flow: MetadataFlow, writers: Mapping[Audience, Sequence[RingWriter]], counters: Counters,
+                 class_clock: clock.AudienceClock) -> None:
         self.flow, self.writers = flow, writers
+        self._clocks = {Audience.EXPERT: clock.AudienceClock(), Audience.CLASS: class_clock}
         self.assembler = GrainAssembler(flow.payload_type, flow.extension_ids.get(GRAIN_FLAGS_URI))
         self.datagrams = 0
         self._grain_number = 0
@@ -124,7 +126,9 @@ class MetadataRelay:
 
     def _write(self, audience: Audience, payload: bytes, has_static: bool, flags: int, assembled: AssembledGrain) -> None:
         capture_tai_ns = self._capture_tai_ns(assembled)
-        record = dicom_rtv.message(payload, assembled.rtp_timestamp, capture_tai_ns, has_static)
+        shown, deidentified = self._clocks[audience], audience is Audience.CLASS
+        rtp_timestamp = assembled.rtp_timestamp + shown.ticks(self.flow.rate_hz) & 0xFFFF_FFFF
+        record = dicom_rtv.message(payload, rtp_timestamp, shown.at(capture_tai_ns), has_static, deidentified)
         for writer in self.writers[audience]:
             slot = writer.claim()
             if slot is None:
@@ -135,7 +139,7 @@ class MetadataRelay:
             slot.number = self._grain_number
             slot.capture_tai_ns, slot.first_packet_tai_ns = capture_tai_ns, assembled.first_packet_tai_ns
             slot.rtp_timestamp, slot.payload_bytes, slot.rows_missing = assembled.rtp_timestamp, len(record), 0
-            slot.flags = flags | (STATIC if has_static else 0)
+            slot.flags = flags | STATIC * has_static | DEIDENTIFIED * deidentified
             slot.publish_tai_ns = published_tai_ns = clock.tai_ns()
             slot.publish()
             self._latency.observe_ns(published_tai_ns - capture_tai_ns)
@@ -160,7 +164,7 @@ def run(stage: Stage) -> None:
         stage.log.warning("%s: %s", stream.metadata, note)
     writers = {audience: [writer for name, writer in stage.writers.items() if name.startswith(f"records.{stream.name}.{audience.value}.")]
                for audience in Audience}
-    relay = MetadataRelay(flow, writers, stage.counters)
+    relay = MetadataRelay(flow, writers, stage.counters, stage.clock_of(stream.name, Audience.CLASS))
     with open_receiver(flow, stream.interface, RECEIVE_BUFFER_BYTES) as receiver:
         receiver.settimeout(WAIT_S)
         membership = Membership(receiver, flow, stream.interface)

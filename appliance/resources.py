@@ -5,6 +5,7 @@ folder. follow() brings it to another topology: what both have stays as it is, w
 """
 import errno
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -21,6 +22,7 @@ from appliance.topology import RingSpec, SegmentSpec, StageSpec, Topology
 
 MEMORY_RESERVE_BYTES = 64 << 20
 HTTPS_BACKLOG = 256
+SECRET_BYTES = 32
 _FOLDER_PREFIX = "appliance-run-"
 
 
@@ -61,6 +63,7 @@ class Resources:
         self._generations: dict[str, int] = {}  # of every ring and segment that there ever was
         self._sockets: dict[str, dict[str, socket.socket]] = {}
         self._peers: dict[str, str] = {}
+        self._secret = secrets.token_bytes(SECRET_BYTES)
         _remove_stale_folders()
         self._folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX)
         self.counters = Segments()
@@ -148,7 +151,7 @@ class Resources:
         return StagePlan(
             name=spec.name, config=config, flows=topology.flows, rings=tuple(ends), segments=segments,
             sockets={kind: listener.fileno() for kind, listener in self._sockets.get(spec.name, {}).items()},
-            peers=self._peers, supervisor_pid=os.getpid(), waiting=waiting or {}, remarks=remarks)
+            peers=self._peers, supervisor_pid=os.getpid(), secret=self._secret, waiting=waiting or {}, remarks=remarks)
 
     def evict(self, stage: str) -> None:
         """Gives back every lease of a stage whose process has been reaped."""

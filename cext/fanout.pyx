@@ -34,6 +34,7 @@ cdef extern from "fanout.h" nogil:
         int profile
         const uint8_t *key
         const uint8_t *salt
+        uint32_t timestamp_shift
         uint8_t payload_type, playout_delay_id, abs_send_time_id, mid_id, mid_bytes
         uint16_t playout_delay_min, playout_delay_max
         uint8_t mid[16]
@@ -182,7 +183,7 @@ cdef class Fanout:
 
     def add_viewer(self, int rendition, int fd, tuple remote, int profile, bytes key not None, bytes salt not None, int payload_type,
                    int playout_delay_id=0, tuple playout_delay=(0, 0), int mid_id=0, bytes mid=b"", int abs_send_time_id=0,
-                   uint64_t bits_per_s=0):
+                   uint64_t bits_per_s=0, uint32_t timestamp_shift=0):
         """Sends the rendition through a duplicate of `fd` from the next keyframe on, which it wants. Returns the viewer's id.
 
         `remote` is host and port, or None if the descriptor is connected. `bits_per_s`, the rendition's bit rate, for a socket that nobody
@@ -190,7 +191,7 @@ cdef class Fanout:
 
         Key and salt are DTLS's SRTP master key and salt (RFC 5764 4.2) of profile 0x0007 (AES-128-GCM: 16 and 12 octets) or 0x0001
         (AES-CM, SHA1-80: 16 and 14). Extension ids are 1 to 14 (RFC 8285 4.2), 0 where not negotiated; playout_delay is min and max in
-        units of 10 ms. KeyError, OverflowError (no place), ValueError, OSError (the descriptor or address), RuntimeError (OpenSSL).
+        units of 10 ms; `timestamp_shift` is added to every RTP timestamp that leaves, resends included. KeyError, OverflowError (no place), ValueError, OSError (the descriptor or address), RuntimeError (OpenSSL).
         """
         cdef viewer_settings settings
         if not srtp_salt_bytes(profile):
@@ -207,7 +208,7 @@ cdef class Fanout:
         settings.bits_per_s = bits_per_s
         settings.profile, settings.key, settings.salt = profile, key, salt
         settings.payload_type, settings.playout_delay_id, settings.mid_id = payload_type, playout_delay_id, mid_id
-        settings.abs_send_time_id = abs_send_time_id
+        settings.abs_send_time_id, settings.timestamp_shift = abs_send_time_id, timestamp_shift
         settings.playout_delay_min, settings.playout_delay_max = playout_delay
         settings.mid_bytes = len(mid)
         for i, octet in enumerate(mid):
@@ -297,7 +298,7 @@ cdef class Fanout:
         fanout_stop(self.pointer)
 
     def viewer_stats(self, int64_t viewer):
-        """What the viewer was sent, consistent in itself. KeyError for an unknown or removed viewer."""
+        """What the viewer was sent, consistent in itself; RTP timestamps without the shift. KeyError for an unknown or removed viewer."""
         cdef viewer_stats s
         cdef int failed
         with nogil:

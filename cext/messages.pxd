@@ -64,7 +64,7 @@ cdef extern from "recipients.h" nogil:
     struct recipient_c "recipient":
         sctp_sender *sender
         sctp_manner manner
-        uint8_t static_allowed, needs_attention
+        uint8_t identifying_allowed, needs_attention
         uint64_t sent, skipped, refused
-    uint32_t recipients_send(recipient_c **recipients, uint32_t count, uint32_t first, sctp_message *message, int has_static, int static_allowed,
+    uint32_t recipients_send(recipient_c **recipients, uint32_t count, uint32_t first, sctp_message *message, int identifying, int identifying_allowed,
                              uint64_t now_ns)

@@ -198,15 +198,15 @@ cdef sctp_message *_message(message) except NULL:
 
 
 cdef class Recipient:
-    """One viewer's place among those that a feed sends to: how it takes messages, and whether it may have static parts. Counts until taken."""
+    """One viewer's place among those that a feed sends to: how it takes messages, and whether it may have what identifies a patient. Counts until taken."""
 
     cdef recipient_c recipient
     cdef readonly Sender sender
     cdef readonly object owner
 
-    def __cinit__(self, Sender sender not None, stream, protocol, bint ordered, resends_max, bint static_allowed, owner):
+    def __cinit__(self, Sender sender not None, stream, protocol, bint ordered, resends_max, bint identifying_allowed, owner):
         self.sender, self.owner = sender, owner
-        self.recipient.sender, self.recipient.static_allowed = &sender.sender, static_allowed
+        self.recipient.sender, self.recipient.identifying_allowed = &sender.sender, identifying_allowed
         self.recipient.manner = sctp_manner(stream, ordered, protocol, SCTP_RESENDS_UNLIMITED if resends_max is None else resends_max)
 
     def take_counts(self):
@@ -217,18 +217,18 @@ cdef class Recipient:
 
 
 cdef class Recipients:
-    """Those that a feed sends to, at most `capacity`. `static_allowed` False keeps static parts from all, whatever each may have."""
+    """Those that a feed sends to, at most `capacity`. `identifying_allowed` False keeps what may identify a patient from all, whatever each may have."""
 
     cdef recipient_c **members
     cdef uint32_t count, capacity, first
-    cdef bint static_allowed
+    cdef bint identifying_allowed
     cdef set held
 
-    def __cinit__(self, bint static_allowed, uint32_t capacity):
+    def __cinit__(self, bint identifying_allowed, uint32_t capacity):
         self.members = <recipient_c **>calloc(capacity, sizeof(recipient_c *))
         if self.members is NULL:
             raise MemoryError
-        self.capacity, self.static_allowed, self.held = capacity, static_allowed, set()
+        self.capacity, self.identifying_allowed, self.held = capacity, identifying_allowed, set()
 
     def __dealloc__(self):
         free(self.members)
@@ -257,12 +257,12 @@ cdef class Recipients:
         self.members[at] = self.members[self.count]
         self.held.discard(recipient)
 
-    def send(self, message, bint has_static, uint64_t now_ns):
+    def send(self, message, bint identifying, uint64_t now_ns):
         """Sends a message to all, beginning with another one each time; returns those that their owners must look after."""
         cdef uint32_t needing
         cdef sctp_message *made = _message(message)
         with nogil:
-            needing = recipients_send(self.members, self.count, self.first, made, has_static, self.static_allowed, now_ns)
+            needing = recipients_send(self.members, self.count, self.first, made, identifying, self.identifying_allowed, now_ns)
             sctp_message_release(made)
         self.first = (self.first + 1) % self.count if self.count else 0
         return [each for each in self.held if (<Recipient>each).recipient.needs_attention] if needing else []

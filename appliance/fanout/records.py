@@ -6,12 +6,12 @@ Without viewers it is no reader of the ring, and sleeps.
 import asyncio
 from typing import Protocol
 
-from appliance.frame import STATIC, Audience
+from appliance.frame import DEIDENTIFIED, Audience
 from appliance.runtime.ring import RingReader
 from cext.messages import Recipient, Recipients
 
 _HEADER_OCTETS = 16
-_FLAGS_OCTET, _STATIC_BIT = 1, 1
+_FLAGS_OCTET, _DEIDENTIFIED_BIT = 1, 2
 _SECOND_NS = 1_000_000_000
 
 
@@ -23,7 +23,7 @@ class RecordViewer(Protocol):
 
 
 class RecordFeed:
-    """Reads a records ring and passes each record on. A class's feed keeps static parts from everybody, whatever a recipient may have."""
+    """Reads a records ring and passes each record on. A class's feed keeps what is not de-identified from everybody, whatever a recipient may have."""
 
     def __init__(self, reader: RingReader | None, audience: Audience, viewers_max: int) -> None:
         """`reader`: None while the stream has no metadata."""
@@ -75,10 +75,10 @@ class RecordFeed:
         while len(self._recipients) and (slot := self._reader.lease_next()) is not None:
             with memoryview(slot) as payload:
                 message = bytes(payload[:slot.payload_bytes])
-            # Either sign is enough: the flag of the slot, or the message's own (design of the data channel, octet 1).
-            has_static = bool(slot.flags & STATIC) or len(message) < _HEADER_OCTETS or bool(message[_FLAGS_OCTET] & _STATIC_BIT)
+            # Both signs are needed: the flag of the slot, and the message's own (design of the data channel, octet 1).
+            identifying = not (slot.flags & DEIDENTIFIED and len(message) >= _HEADER_OCTETS and message[_FLAGS_OCTET] & _DEIDENTIFIED_BIT)
             slot.release()
-            for recipient in self._recipients.send(message, has_static, now_ns):
+            for recipient in self._recipients.send(message, identifying, now_ns):
                 self._attend(recipient)
 
     def _attend(self, recipient: Recipient) -> None:

@@ -61,9 +61,10 @@ class Session:
     """A viewer's session. The hooks' events come in as methods without underscore."""
 
     def __init__(self, surroundings: Surroundings, offer: Offer, choice: answer.Choice, renditions: Mapping[Level, Rendition],
-                 feed: RecordFeed | None) -> None:
-        """`renditions`: what the viewer may be sent, the levels of one rendition."""
+                 feed: RecordFeed | None, audience_clock: clock.AudienceClock) -> None:
+        """`renditions`: what the viewer may be sent, the levels of one rendition; `audience_clock`: of every time that it is told."""
         self._shared, self._offer, self._choice, self._feed = surroundings, offer, choice, feed
+        self._clock = audience_clock
         self._place = Place(surroundings.fanout, renditions, surroundings.needs_bps)
         self._begun_ns = clock.monotonic_ns()
         self._candidates = {(candidate.host, candidate.port) for candidate in offer.candidates}
@@ -178,7 +179,7 @@ class Session:
         if self._viewer is not None:
             self._place.watched(report, time.monotonic())
         assert self._association is not None and self._report_channel is not None
-        self._association.send_message(self._report_channel, reply(report.number, self._place.present.level.value, time.time_ns()))
+        self._association.send_message(self._report_channel, reply(report.number, self._place.present.level.value, self._unix_ns()))
 
     def feedback(self, compound: bytes) -> None:
         """Feedback came."""
@@ -189,7 +190,7 @@ class Session:
             return
         if self._viewer is None:
             return
-        now = rtcp.ntp_time(time.time_ns())
+        now = rtcp.ntp_time(self._unix_ns())
         for report in heard.reports:
             self._note(report, now)
         if heard.lost:
@@ -201,6 +202,10 @@ class Session:
         self._place.heard(heard, now, time.monotonic())
         for viewer_ssrc, middle in heard.reference_times[:1]:
             self._reference_times = {viewer_ssrc: (middle, now)}
+
+    def _unix_ns(self) -> int:
+        """Now, on the clock of everything that this viewer is told."""
+        return self._clock.at(time.time_ns())
 
     def _heard(self, text: str | bytes) -> None:
         report = self._witness.hear(text)
@@ -224,7 +229,7 @@ class Session:
             rendition.identifier, descriptor, remote, keys.profile, keys.key, keys.salt, self._choice.coding.payload_type,
             playout_delay_id=self._choice.playout_delay_id, playout_delay=PLAYOUT_DELAY[rendition.audience],
             mid_id=self._choice.mid_id, mid=self._choice.mid.encode(), abs_send_time_id=self._choice.abs_send_time_id,
-            bits_per_s=max(self._shared.needs_bps.values()))
+            bits_per_s=max(self._shared.needs_bps.values()), timestamp_shift=self._clock.ticks(_VIDEO_RATE_HZ))
         self._place.take(self._viewer, time.monotonic(), random.random())
         rendition.joins.add()
         fanout.take_keyframe_wanted(rendition.identifier)  # the wish of this viewer, said in the next line with its own interval
@@ -251,9 +256,9 @@ class Session:
                 self._place.present.join_time.observe_ns(stats.first_send_monotonic_ns - self._begun_ns)
             # The RTP time of this very instant on the capture clock (RFC 3550 section 6.4.1), not of the last packet sent.
             elapsed = (clock.tai_ns() - stats.last_capture_tai_ns) * _VIDEO_RATE_HZ // _SECOND_NS
-            ntp, ssrc = rtcp.ntp_time(time.time_ns()), self._place.present.ssrc
-            compound = rtcp.sender_report(ssrc, ntp, stats.last_rtp_timestamp + elapsed & 0xFFFF_FFFF, stats.packets, stats.octets,
-                                          self._shared.cname.encode())
+            ntp, ssrc = rtcp.ntp_time(self._unix_ns()), self._place.present.ssrc
+            rtp_timestamp = stats.last_rtp_timestamp + elapsed + self._clock.ticks(_VIDEO_RATE_HZ) & 0xFFFF_FFFF
+            compound = rtcp.sender_report(ssrc, ntp, rtp_timestamp, stats.packets, stats.octets, self._shared.cname.encode())
             if self._reference_times:
                 compound += rtcp.last_reference_times(ssrc, [(viewer, middle, ntp - heard >> 16) for viewer, (middle, heard) in self._reference_times.items()])
                 self._reference_times = {}

@@ -120,7 +120,7 @@ class Worker:
         available = {rendition for known, rendition in self.renditions if known == stream}
         choice = answer.choose(offer, audience, Profile(self._stage.config.encoder.h264_profile), available)
         levels = {one.level: self.renditions[stream, one.name] for one in frame.Rendition.named(choice.rendition).levels if one.name in available}
-        session = Session(self._shared, offer, choice, levels, self.feeds.get((stream, audience)))
+        session = Session(self._shared, offer, choice, levels, self.feeds.get((stream, audience)), self._stage.clock_of(stream, audience))
         self._opening.add(name)
         try:
             text = await session.open(self._video(stream, levels[Level.FULL]))

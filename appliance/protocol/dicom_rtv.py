@@ -65,6 +65,8 @@ REASONS = ("oversize", "preamble", "truncated", "vr", "length", "order", "item",
 _UID = re.compile(rb"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+\0?")
 _MESSAGE = struct.Struct(">BBHIQ")
 MESSAGE_VERSION = 1
+MESSAGE_STATIC, MESSAGE_DEIDENTIFIED = 1, 2
+"""Bits of a message's flags."""
 MESSAGE_HEADER_BYTES = _MESSAGE.size
 
 
@@ -268,6 +270,8 @@ def parse_grain(payload: bytes) -> Grain:
     return Grain(meta=whole.file_meta, dynamic=dynamic, static=static)
 
 
-def message(payload: bytes, rtp_timestamp: int, capture_tai_ns: int, has_static: bool) -> bytes:
-    """The data-channel message of one grain: version u8, flags u8 (bit 0: static part), reserved u16, RTP timestamp u32, capture TAI ns u64, payload."""
-    return _MESSAGE.pack(MESSAGE_VERSION, int(has_static), 0, rtp_timestamp, capture_tai_ns) + payload
+def message(payload: bytes, rtp_timestamp: int, capture_tai_ns: int, has_static: bool, deidentified: bool = False) -> bytes:
+    """The data-channel message of one grain: version u8, flags u8 (MESSAGE_STATIC, MESSAGE_DEIDENTIFIED), reserved u16, RTP timestamp u32, capture
+    time u64 (TAI ns, on the audience's clock), payload."""
+    flags = MESSAGE_STATIC * has_static | MESSAGE_DEIDENTIFIED * deidentified
+    return _MESSAGE.pack(MESSAGE_VERSION, flags, 0, rtp_timestamp, capture_tai_ns) + payload

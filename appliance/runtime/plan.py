@@ -62,6 +62,7 @@ class StagePlan:
     sockets: dict[str, int] = field(default_factory=dict)
     peers: dict[str, str] = field(default_factory=dict)
     supervisor_pid: int = 0
+    secret: bytes = b""  # the same for all stages, another at each start of the appliance: what audiences' clocks are moved by depends on it
     waiting: dict[str, str] = field(default_factory=dict)  # streams that cannot begin yet, and why
     remarks: tuple[str, ...] = ()  # what a person should know of the configuration although all that runs is well
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from appliance import clock
 from appliance.config import StreamConfig
+from appliance.frame import Audience
 from appliance.runtime import capabilities
 from appliance.runtime.counters import Counters, Segment, Segments
 from appliance.runtime.plan import Flows, PlanReceiver, RingEnd, StagePlan
@@ -40,6 +41,7 @@ class Stage:
         self.readers: dict[str, RingReader] = {}  # the first of them
         self.writers: dict[str, RingWriter] = {}
         self.sockets = {name: socket.socket(fileno=fd) for name, fd in plan.sockets.items()}
+        self._secret = plan.secret
         self._receiver, self._followers = receiver, []
         self._joined: dict[str, int] = {}  # generation of each ring and segment that is open
         self._open(plan)
@@ -93,6 +95,10 @@ class Stage:
         """The stream that the second word of the name says, if this stage belongs to one."""
         words = self.name.split(".")
         return next((stream for stream in self.config.streams if len(words) > 1 and stream.name == words[1]), None)
+
+    def clock_of(self, stream: str, audience: Audience) -> clock.AudienceClock:
+        """The clock of every time that leaves for an audience of a stream: ours for experts, a secret one for a class."""
+        return clock.AudienceClock() if audience is Audience.EXPERT else clock.AudienceClock.secret(self._secret, stream)
 
     def running(self) -> bool:
         """Beats the heartbeat; False once the stage was told to stop. Call at least twice a second."""

@@ -16,13 +16,13 @@ static void offer(struct recipient *recipient, struct sctp_message *message, int
     recipient->needs_attention = outcome == SCTP_BROKEN || (sender->due_ns && !sender->watched);
 }
 
-uint32_t recipients_send(struct recipient **recipients, uint32_t count, uint32_t first, struct sctp_message *message, int has_static,
-                         int static_allowed, uint64_t now_ns)
+uint32_t recipients_send(struct recipient **recipients, uint32_t count, uint32_t first, struct sctp_message *message, int identifying,
+                         int identifying_allowed, uint64_t now_ns)
 {
     uint32_t needing = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct recipient *recipient = recipients[(first + i) % count];
-        offer(recipient, message, has_static && !(static_allowed && recipient->static_allowed), now_ns);
+        offer(recipient, message, identifying && !(identifying_allowed && recipient->identifying_allowed), now_ns);
         needing += recipient->needs_attention;
     }
     return needing;

@@ -7,13 +7,13 @@
 struct recipient {
     struct sctp_sender *sender;
     struct sctp_manner manner;
-    uint8_t static_allowed;
+    uint8_t identifying_allowed;
     uint8_t needs_attention; /* the last message left something to its owner: a timer to start, or an end */
     uint64_t sent, skipped, refused;
 };
 
-/* Sends to all, beginning with number `first`. What has a static part goes to nobody who may not have it. Returns how many need attention. */
-uint32_t recipients_send(struct recipient **recipients, uint32_t count, uint32_t first, struct sctp_message *message, int has_static,
-                         int static_allowed, uint64_t now_ns);
+/* Sends to all, beginning with number `first`. What may identify a patient goes to nobody who may not have it. Returns how many need attention. */
+uint32_t recipients_send(struct recipient **recipients, uint32_t count, uint32_t first, struct sctp_message *message, int identifying,
+                         int identifying_allowed, uint64_t now_ns);
 
 #endif

@@ -66,6 +66,7 @@ int viewer_open(struct viewer *viewer, int rendition, uint32_t ssrc, const struc
     viewer->rendition = (int16_t)rendition;
     viewer->target = NO_RENDITION;
     viewer->held = 0;
+    viewer->timestamp_shift = settings->timestamp_shift;
     viewer->lift = viewer->next_lift = 0;
     viewer->destination = settings->destination;
     build_header(viewer, ssrc, settings);
@@ -91,7 +92,7 @@ static size_t protect(struct viewer *viewer, const struct packet *packet, uint64
     memcpy(target, viewer->header, viewer->header_bytes);
     target[1] |= (uint8_t)(packet->marker << 7);
     put_u16(target + 2, (uint32_t)index & 0xffff);
-    put_u32(target + 4, packet->rtp_timestamp + lift);
+    put_u32(target + 4, packet->rtp_timestamp + lift + viewer->timestamp_shift);
     return srtp_protect_packet(&viewer->srtp, index, target, viewer->header_bytes, packet->payload, packet->payload_bytes);
 }
 

@@ -24,6 +24,7 @@ struct viewer_settings {
     uint64_t bits_per_s; /* of the rendition, if the socket is the viewer's own; 0 otherwise */
     enum srtp_profile profile;
     const uint8_t *key, *salt; /* DTLS's master key and salt */
+    uint32_t timestamp_shift; /* added to every RTP timestamp that leaves: the viewer's audience has a clock of its own */
     uint8_t payload_type;
     uint8_t playout_delay_id; /* 1..14, 0 = not negotiated; so with the other extensions */
     uint16_t playout_delay_min, playout_delay_max; /* units of 10 ms, 12 bits */
@@ -41,7 +42,7 @@ struct viewer_stats {
     uint64_t resends; /* packets sent again */
     uint64_t resends_refused;
     uint64_t send_errors;
-    uint32_t last_rtp_timestamp;
+    uint32_t last_rtp_timestamp; /* lifted, not shifted: on the source's clock */
     uint16_t first_sequence, last_sequence;
     int16_t rendition; /* that is sent now */
     uint8_t waiting_keyframe;
@@ -57,6 +58,7 @@ struct viewer {
     uint8_t held;          /* nothing is sent until the target's keyframe */
     uint8_t header_bytes;
     uint8_t send_time_at;  /* where in the header the send time stands, 0 = nowhere */
+    uint32_t timestamp_shift;
     uint32_t lift, next_lift; /* ticks that the RTP timestamp of the present and of the next access unit is raised by */
     struct srtp_session srtp;
     uint8_t header[RTP_HEADER_BYTES + RTP_EXTENSION_BYTES_MAX];

@@ -62,6 +62,19 @@ def test_a_keyframe_of_the_time_that_was_sent_last_is_lifted_by_a_tick(levels):
     assert viewer.timestamps == [at(0), at(1), at(1) + 1, at(2)] and viewer.gapless()
 
 
+@pytest.mark.parametrize("shift", [1, 0x8000_0001, 0xFFFF_FFFF])
+def test_every_timestamp_of_a_viewer_is_shifted_lifted_and_resent_ones_too(levels, shift):
+    viewer, other = watching(levels, timestamp_shift=shift), levels.viewer()
+    levels.publish(KEYFRAME_NALS, keyframe=True, timestamp=at(1))
+    levels.fanout.move_viewer(viewer.identifier, HALF)
+    levels.publish(SMALL_KEYFRAME, HALF, keyframe=True, timestamp=at(1))
+    assert [viewer.nals(), viewer.nals(), other.nals()] == [KEYFRAME_NALS, SMALL_KEYFRAME, KEYFRAME_NALS]
+    assert viewer.timestamps == [(timestamp + shift) % 2**32 for timestamp in (at(0), at(1), at(1) + 1)] and other.timestamps == [at(1)]
+    assert viewer.stats().last_rtp_timestamp == at(1) + 1, "the appliance's own time is not shifted"
+    assert levels.fanout.nack(viewer.identifier, viewer.sequences[-2:]) == 2
+    assert [viewer.resent(), viewer.resent()] == viewer.datagrams[-2:]
+
+
 def test_an_older_keyframe_is_passed_over_and_the_next_succeeds(levels):
     viewer = watching(levels)
     for number in (1, 2):

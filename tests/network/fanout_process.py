@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from appliance import clock, config, descriptions, topology
-from appliance.frame import KEYFRAME, STATIC, Codec, Rendition, VideoFormat
+from appliance.frame import KEYFRAME, Codec, Rendition, VideoFormat
 from appliance.protocol import sdp
 from appliance.resources import Resources
 from appliance.runtime.plan import PlanSender
@@ -80,6 +80,10 @@ class FanoutProcess:
     def value(self, metric: str, **labels: str) -> int:
         """A counter or gauge of the worker."""
         return self.resources.counters.find(WORKER, metric, **labels).value
+
+    def clock_of(self, audience: str) -> clock.AudienceClock:
+        """The clock that the worker tells an audience of the stream."""
+        return clock.AudienceClock() if audience == "expert" else clock.AudienceClock.secret(self._plan(WORKER).secret, STREAM)
 
     def cpu_s(self) -> float:
         """CPU time that the worker's threads have taken, from the scheduler (the usual 10 ms ticks miss short work)."""
@@ -167,12 +171,12 @@ class Encoder:
         self._thread.join()
 
 
-def publish_record(writer: RingWriter, message: bytes, static: bool = False) -> None:
+def publish_record(writer: RingWriter, message: bytes, flags: int = 0) -> None:
     """Publishes one metadata record; drops it, as the metadata stage would, when the worker is too far behind."""
     slot = writer.claim()
     if slot is None:
         return
     with memoryview(slot) as payload:
         payload[:len(message)] = message
-    slot.payload_bytes, slot.flags = len(message), STATIC if static else 0
+    slot.payload_bytes, slot.flags = len(message), flags
     slot.publish()

@@ -14,11 +14,13 @@ from aiortc.rtp import RtcpPsfbPacket, RtcpSrPacket
 from OpenSSL import SSL
 
 from appliance import clock
+from appliance.frame import DEIDENTIFIED, STATIC
 from tests.network.fanout_process import UNITS_A_SECOND, Encoder, FanoutProcess, publish_record
 from tests.network.viewer import Control, Viewer, until
 
 RECORD = bytes([1, 0]) + os.urandom(800)
 STATIC_RECORD = bytes([1, 1]) + os.urandom(3000)
+DEIDENTIFIED_RECORD = bytes([1, 3]) + os.urandom(3000)
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +76,19 @@ def test_a_viewer_sees_the_picture(worker, rendition, codec):
     assert all((after - before) % 65536 == 1 for before, after in zip(numbers, numbers[1:]))
 
 
-def test_the_rtp_timestamp_is_the_capture_time_and_the_sender_report_ties_it_to_the_wall_clock(worker):
+@pytest.mark.parametrize("audience", ["expert", "class"])
+def test_the_rtp_timestamp_is_the_capture_time_and_the_sender_report_ties_it_to_the_audiences_clock(worker, audience):
     async def scenario(control):
-        async with viewer(control, "0.a") as someone:
+        async with viewer(control, "0.a", audience=audience) as someone:
             await (await someone.join()).watching()
             await until(lambda: any(isinstance(report, RtcpSrPacket) for report in someone.reports))
             return someone.packets[-1], clock.tai_ns(), next(report for report in someone.reports if isinstance(report, RtcpSrPacket))
 
-    packet, now_tai_ns, report = play(worker, scenario)
-    assert abs(clock.unwrap_rtp_timestamp(packet.timestamp, now_tai_ns) - now_tai_ns) < 500_000_000
+    packet, now_tai_ns, report = play(worker, scenario, audience)
+    shown = worker.clock_of(audience)
+    assert abs(clock.unwrap_rtp_timestamp(packet.timestamp, shown.at(now_tai_ns)) - shown.at(now_tai_ns)) < 500_000_000
     unix_ns = (report.sender_info.ntp_timestamp * 1_000_000_000 >> 32) - 2_208_988_800 * 1_000_000_000
+    assert abs(unix_ns - shown.at(time.time_ns())) < 5_000_000_000
     tai_ns = unix_ns + round((clock.tai_ns() - time.time_ns()) / 1e9) * 1_000_000_000  # they differ by whole seconds
     assert abs(clock.unwrap_rtp_timestamp(report.sender_info.rtp_timestamp, tai_ns) - tai_ns) < 10_000_000
 
@@ -109,7 +114,7 @@ def test_metadata_reaches_every_expert_as_it_is(worker):
             for someone in (first, second):
                 await (await someone.join()).watching()
             for message in (RECORD, STATIC_RECORD):
-                publish_record(writer, message, static=message is STATIC_RECORD)
+                publish_record(writer, message, STATIC if message is STATIC_RECORD else 0)
             await until(lambda: len(first.messages) == len(second.messages) == 2)
             return first.messages, second.messages
 
@@ -117,21 +122,22 @@ def test_metadata_reaches_every_expert_as_it_is(worker):
     assert set(first) == set(second) == {RECORD, STATIC_RECORD}
 
 
-def test_a_class_never_gets_a_static_part(worker):
+def test_a_class_gets_what_is_deidentified_and_nothing_else(worker):
     async def scenario(control):
         writer = worker.writer("records.scope.class.0", "metadata.scope")
         async with viewer(control, "0.a", audience="class") as someone:
             await (await someone.join()).watching()
-            publish_record(writer, STATIC_RECORD)             # only the message says it
-            publish_record(writer, RECORD[:700], static=True)  # only the slot says it
-            publish_record(writer, RECORD)
-            await until(lambda: someone.messages)
-            await asyncio.sleep(0.2)
+            publish_record(writer, DEIDENTIFIED_RECORD[:700])  # only the message says it
+            publish_record(writer, RECORD, DEIDENTIFIED)       # only the slot says it
+            publish_record(writer, DEIDENTIFIED_RECORD, STATIC | DEIDENTIFIED)
+            await until(lambda: someone.messages and refused() == before + 2)
             return someone.messages
 
-    before = worker.value("appliance_fanout_metadata_messages_refused_total", rendition="class")
-    assert play(worker, scenario, "class") == [RECORD]
-    assert worker.value("appliance_fanout_metadata_messages_refused_total", rendition="class") == before + 2
+    def refused():
+        return worker.value("appliance_fanout_metadata_messages_refused_total", rendition="class")
+
+    before = refused()
+    assert play(worker, scenario, "class") == [DEIDENTIFIED_RECORD]
 
 
 def test_a_channel_of_another_name_is_closed_and_gets_nothing(worker):

@@ -8,7 +8,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from appliance.fanout.records import RecordFeed
 from appliance.fanout.worker import Worker
-from appliance.frame import STATIC, Audience
+from appliance.frame import DEIDENTIFIED, STATIC, Audience
 from appliance.runtime.ring import EVERY, Ring, RingReader, RingWriter
 from tests.workbench import Workbench
 
@@ -49,11 +49,11 @@ def ends():
 
 
 def publish(writer, number, size, has_static):
-    message = bytes([1, has_static]) + number.to_bytes(2, "big") + bytes(12 + size)
+    message = bytes([1, 1 if has_static else 2]) + number.to_bytes(2, "big") + bytes(12 + size)
     slot = writer.claim()
     with memoryview(slot) as payload:
         payload[:len(message)] = message
-    slot.payload_bytes, slot.flags = len(message), STATIC * has_static
+    slot.payload_bytes, slot.flags = len(message), STATIC if has_static else DEIDENTIFIED
     slot.publish()
     return message
 

@@ -2,6 +2,7 @@
 import time
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,3 +31,17 @@ def test_unwrapping_gives_the_nearest_instant_with_that_timestamp(instant, error
     unwrapped = clock.unwrap_rtp_timestamp(timestamp, instant + error, rate)
     assert clock.rtp_timestamp(unwrapped, rate) == timestamp
     assert abs(unwrapped - instant) <= 10**9 // rate + 1
+
+
+@given(st.binary(min_size=1, max_size=64), st.text(max_size=32), INSTANTS, st.sampled_from([90_000, 48_000, 96_000]))
+def test_a_secret_clock_moves_instants_and_timestamps_alike(secret, stream, instant, rate):
+    secret_clock = clock.AudienceClock.secret(secret, stream)
+    assert clock.SHIFT_LEAST_MS <= -secret_clock.shift_ms < clock.SHIFT_LEAST_MS + clock.SHIFT_SPAN_MS
+    assert clock.rtp_timestamp(secret_clock.at(instant), rate) == (clock.rtp_timestamp(instant, rate) + secret_clock.ticks(rate)) % 2**32
+    assert secret_clock == clock.AudienceClock.secret(secret, stream) != clock.AudienceClock.secret(secret + b"x" if len(secret) < 64 else b"x", stream)
+
+
+def test_without_a_secret_there_is_no_secret_clock_and_experts_have_ours():
+    assert (clock.AudienceClock().at(7), clock.AudienceClock().ticks()) == (7, 0)
+    with pytest.raises(AssertionError):
+        clock.AudienceClock.secret(b"", "endoscope")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance import clock
-from appliance.frame import DISCONTINUITY, STATIC, Audience
+from appliance.frame import DEIDENTIFIED, DISCONTINUITY, STATIC, Audience
 from appliance.metadata import CAPTURE_DISTANCE_NS_MAX, STALE_NS, MetadataRelay
 from appliance.protocol import attribution, dicom_elements, dicom_rtv, grain, rtp, sdp
 from appliance.protocol.class_view import dynamic_only
@@ -19,6 +19,7 @@ from tests.unit.protocol.test_dicom_rtv import DYNAMIC, FOR_CLASS, FULL, INSTANC
 
 FLOW = sdp.MetadataFlow(group="239.1.1.1", port=5006, payload_type=104, extension_ids={sdp.GRAIN_FLAGS_URI: 5})
 NOW_NS = 1_790_000_000_123_456_789
+CLASS_CLOCK = clock.AudienceClock.secret(b"of a test", "t")
 WORKERS = 2
 SLOTS = 4
 
@@ -32,7 +33,7 @@ class Harness:
         writers = {audience: [RingWriter(self.rings[audience, n].fd, [], b"record") for n in range(WORKERS)] for audience in Audience}
         self.segment = segment or Segment.create(series_of("metadata.t", metrics.METADATA, {"stage": "metadata.t", "stream": "t"}))
         self.counters = Counters(self.segment, "metadata.t")
-        self.relay = MetadataRelay(flow, writers, self.counters)
+        self.relay = MetadataRelay(flow, writers, self.counters, CLASS_CLOCK)
         self.sequence = 0
 
     def send(self, payload: bytes, timestamp: int = 1000, pieces: int = 1, ssrc: int = 1) -> None:
@@ -70,13 +71,15 @@ def test_experts_get_the_whole_grain_and_a_class_the_dynamic_part(stage):
     for worker in range(WORKERS):
         (expert,), (student,) = stage.records(Audience.EXPERT, worker), stage.records(Audience.CLASS, worker)
         assert expert.payload == FULL and expert.flags & STATIC and expert.message[1] == 1
-        assert student.payload == FOR_CLASS and not student.flags & STATIC and student.message[1] == 0
+        assert student.payload == FOR_CLASS and student.flags & (STATIC | DEIDENTIFIED) == DEIDENTIFIED and student.message[1] == 2
 
 
-def test_a_dynamic_grain_is_the_same_for_both_but_for_its_instance(stage):
-    stage.send(DYNAMIC)
+def test_a_class_is_told_the_same_frame_on_a_clock_of_its_own(stage):
+    stage.send(DYNAMIC, timestamp=0xFFFF_FFFF)
     (expert,), (student,) = stage.records(Audience.EXPERT), stage.records(Audience.CLASS)
-    assert expert.message[:16] == student.message[:16] and beyond_meta(expert.payload) == beyond_meta(student.payload) and not expert.flags & STATIC
+    assert expert.message[:16] == dicom_rtv.message(b"", 0xFFFF_FFFF, expert.capture_tai_ns, False)
+    assert student.message[:16] == dicom_rtv.message(b"", CLASS_CLOCK.ticks() - 1 & 0xFFFF_FFFF, CLASS_CLOCK.at(expert.capture_tai_ns), False, True)
+    assert (student.rtp_timestamp, student.capture_tai_ns) == (expert.rtp_timestamp, expert.capture_tai_ns), "inside the appliance there is one clock"
 
 
 def test_a_record_carries_the_frames_timestamp_and_its_capture_time(stage):
@@ -104,7 +107,9 @@ def test_a_sender_without_ptp_is_timed_by_arrival_and_keeps_its_timestamp(stage,
     for audience in Audience:
         (record,) = stage.records(audience)
         assert (record.capture_tai_ns, record.rtp_timestamp) == (NOW_NS, timestamp)
-        assert record.message[:16] == dicom_rtv.message(b"", timestamp, NOW_NS, audience is Audience.EXPERT)
+        shown = CLASS_CLOCK if audience is Audience.CLASS else clock.AudienceClock()
+        told = timestamp + shown.ticks() & 0xFFFF_FFFF, shown.at(NOW_NS)
+        assert record.message[:16] == dicom_rtv.message(b"", *told, audience is Audience.EXPERT, audience is Audience.CLASS)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -220,7 +225,7 @@ def test_whatever_arrives_a_class_gets_no_static_part(changes, pieces):
     experts, students = HARNESS.records(Audience.EXPERT), HARNESS.records(Audience.CLASS)
     HARNESS.records(Audience.EXPERT, 1), HARNESS.records(Audience.CLASS, 1)
     for record in students:
-        assert beyond_meta(dynamic_only(record.payload)) == beyond_meta(record.payload) and b"Lovelace" not in record.message and record.message[1] == 0
+        assert beyond_meta(dynamic_only(record.payload)) == beyond_meta(record.payload) and b"Lovelace" not in record.message and record.message[1] == 2
         assert {element.tag for element in dicom_elements.walk(record.payload, 132) if element.tag > 0x0002_FFFF} == {dicom_rtv.CURRENT_FRAME_GROUPS}
     assert len(students) <= len(experts)
 

@@ -68,9 +68,9 @@ class Association(RTCSctpTransport):
         self.attend()
         return sent
 
-    def recipient(self, channel: RTCDataChannel, static_allowed: bool, owner: object) -> Recipient:
+    def recipient(self, channel: RTCDataChannel, identifying_allowed: bool, owner: object) -> Recipient:
         """The viewer's place in a feed of binary messages, on the channel that it opened."""
-        return Recipient(self.sender, channel.id, WEBRTC_BINARY, channel.ordered, channel.maxRetransmits, static_allowed, owner)
+        return Recipient(self.sender, channel.id, WEBRTC_BINARY, channel.ordered, channel.maxRetransmits, identifying_allowed, owner)
 
     def attend(self) -> None:
         """Starts the timer for what was sent, if that is not yet done; ends the viewer whose DTLS has broken."""

@@ -1,15 +1,15 @@
-"""Records reach every viewer as they are, in order; static parts never reach a class; one viewer's end is nobody else's."""
+"""Records reach every viewer as they are, in order; what is not de-identified never reaches a class; one viewer's end is nobody else's."""
 import asyncio
 
 import pytest
 
 from appliance.fanout.records import RecordFeed
-from appliance.frame import STATIC, Audience
+from appliance.frame import DEIDENTIFIED, STATIC, Audience
 from appliance.runtime.ring import EVERY, Ring, RingReader, RingWriter
 from cext.messages import Recipient, Sender
 
-HEADER = bytes([1, 0]) + bytes(14)
-STATIC_HEADER = bytes([1, 1]) + bytes(14)
+HEADER = bytes([1, 2]) + bytes(14)
+IDENTIFYING_HEADER = bytes([1, 1]) + bytes(14)
 PACKET_HEADERS_BYTES = 28
 BINARY = 53
 
@@ -17,11 +17,11 @@ BINARY = 53
 class Viewer:
     """A viewer whose association is open and acknowledges nothing; `heard` is what was in its packets."""
 
-    def __init__(self, static_allowed=True, held_bytes_max=1000):
+    def __init__(self, identifying_allowed=True, held_bytes_max=1000):
         self.heard, self.attended, self.ended = [], 0, False
         sender = Sender(1, held_bytes_max, self.take)
         sender.open(5000, 5000, 1, 2, 1 << 20, 0)
-        self.recipient = Recipient(sender, 0, BINARY, False, 0, static_allowed, self)
+        self.recipient = Recipient(sender, 0, BINARY, False, 0, identifying_allowed, self)
 
     def take(self, packet):
         self.heard.append(packet[PACKET_HEADERS_BYTES:PACKET_HEADERS_BYTES + int.from_bytes(packet[14:16], "big") - 16])
@@ -82,19 +82,19 @@ def test_every_viewer_hears_every_record_in_order(ends):
     assert [viewer.heard for viewer in viewers] == 3 * [records] and counts == 3 * [(4, 0, 0)]
 
 
-STATIC_SIGNS = [(HEADER + b"x", STATIC), (STATIC_HEADER + b"x", 0), (STATIC_HEADER + b"x", STATIC), (b"short", 0)]
+IDENTIFYING = [(HEADER + b"x", STATIC), (IDENTIFYING_HEADER + b"x", DEIDENTIFIED), (IDENTIFYING_HEADER + b"x", STATIC), (b"short", DEIDENTIFIED)]
 
 
-@pytest.mark.parametrize("message, flags", STATIC_SIGNS)
-@pytest.mark.parametrize("audience, static_allowed", [(Audience.CLASS, False), (Audience.CLASS, True), (Audience.EXPERT, False)])
-def test_either_sign_of_a_static_part_is_enough_and_so_is_no_header_and_either_place_keeps_it(ends, message, flags, audience, static_allowed):
-    viewer = Viewer(static_allowed)
-    counts, _ = feed(ends, [(HEADER, 0), (message, flags), (HEADER, 0)], [viewer], audience)
+@pytest.mark.parametrize("message, flags", IDENTIFYING)
+@pytest.mark.parametrize("audience, identifying_allowed", [(Audience.CLASS, False), (Audience.CLASS, True), (Audience.EXPERT, False)])
+def test_a_record_needs_both_signs_of_being_deidentified_and_either_place_keeps_it(ends, message, flags, audience, identifying_allowed):
+    viewer = Viewer(identifying_allowed)
+    counts, _ = feed(ends, [(HEADER, DEIDENTIFIED), (message, flags), (HEADER, DEIDENTIFIED)], [viewer], audience)
     assert viewer.heard == [HEADER, HEADER] and counts == [(2, 0, 1)]
 
 
-@pytest.mark.parametrize("message, flags", STATIC_SIGNS)
-def test_experts_hear_static_parts(ends, message, flags):
+@pytest.mark.parametrize("message, flags", IDENTIFYING)
+def test_experts_hear_what_identifies(ends, message, flags):
     viewer = Viewer()
     feed(ends, [(message, flags)], [viewer])
     assert viewer.heard == [message]

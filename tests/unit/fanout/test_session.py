@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from appliance.clock import AudienceClock
 from appliance.fanout import answer, hooks
 from appliance.fanout.consent import CONSENT_S, TURNS_MAX
 from appliance.fanout.offer import CANDIDATES_MAX, OfferRefused, parse_fragment, parse_offer
@@ -34,7 +35,7 @@ def session_of(bench, text=CHROMIUM):
     choice = answer.choose(offer, Audience.EXPERT, Profile.CONSTRAINED_BASELINE, ("expert",))
     certificate = hooks.Certificate.make()
     surroundings = Surroundings(fanout, lambda: certificate, ports(), "worker", NEEDS_BPS, lambda kind: None, Rounds())
-    return Session(surroundings, offer, choice, {Level.FULL: rendition}, None)
+    return Session(surroundings, offer, choice, {Level.FULL: rendition}, None, AudienceClock())
 
 
 def test_experts_see_at_once_and_only_a_class_is_smoothed():
