@@ -81,6 +81,7 @@ class ServerConfig:
     viewers_max: int
     allowed_origins: tuple[str, ...]  # other origins whose pages may play (CORS); ("*",) allows any
     ice_servers: tuple[IceServer, ...]
+    ptp_socket: Path | None = None  # of ptp4l; None: where linuxptp has it
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,7 @@ def _server(table: Table, ice_servers: tuple[IceServer, ...]) -> ServerConfig:
         allowed_origins=table.strings("allowed_origins", (), lambda text: text == "*" or bool(_ORIGIN.fullmatch(text)),
                                       'origins such as "https://player.example", or "*"'),
         ice_servers=ice_servers,
+        ptp_socket=table.path("ptp_socket"),
     )
     table.close()
     return server
@@ -329,6 +331,7 @@ state_dir = "state"                # keys and certificate; must be writable, and
 # media_ports = ""                 # UDP; default: any. "50000-50999": a port of these for each viewer; "8443": one port for all viewers
 # viewers_max = 500                # the next one is told to try again later
 # allowed_origins = []             # web pages elsewhere that may play, such as "https://player.example"; "*": any
+# ptp_socket = "/run/ptp4l"        # where ptp4l answers; default: /run/ptp4lro of linuxptp 4, else /run/ptp4l
 
 [encoder]
 # h264 = "auto"                    # auto: the first hardware encoder that works, else libx264

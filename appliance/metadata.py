@@ -17,6 +17,7 @@ from appliance.protocol.class_view import reduce_grain
 from appliance.protocol.dicom_rtv import CheckedGrain
 from appliance.protocol.grain import AssembledGrain, GrainAssembler
 from appliance.protocol.sdp import GRAIN_FLAGS_URI, MetadataFlow
+from appliance.runtime.belief import TRUSTED_WINDOW_NS, Belief
 from appliance.runtime.counters import Counters
 from appliance.runtime.multicast import Membership, open_receiver
 from appliance.runtime.ring import RingWriter
@@ -28,8 +29,6 @@ RECEIVE_BUFFER_BYTES = 256 * 1024
 DATAGRAM_BYTES_MAX = 65_536
 WAIT_S = 0.25
 STALE_NS = 3_000_000_000
-CAPTURE_DISTANCE_NS_MAX = 2_000_000_000
-"""The RTP time is taken for capture time only this near the arrival: further away the sender's clock is not PTP. As the kernel for video."""
 
 _SUBJECT_KEY = secrets.token_bytes(32)
 _log = logging.getLogger("metadata")
@@ -43,6 +42,8 @@ class MetadataRelay:
         self.flow, self.writers = flow, writers
         self._clocks = {Audience.EXPERT: clock.AudienceClock(), Audience.CLASS: class_clock}
         self.assembler = GrainAssembler(flow.payload_type, flow.extension_ids.get(GRAIN_FLAGS_URI))
+        self.window_ns = TRUSTED_WINDOW_NS
+        """How long after, and before, the arrival an RTP time may lie to be the capture time. As the kernel does for video."""
         self.datagrams = 0
         self._grain_number = 0
         self._instance_uid: str | None = None
@@ -149,7 +150,8 @@ class MetadataRelay:
         ticks = assembled.rtp_timestamp - self.flow.mediaclk_offset & 0xFFFF_FFFF
         arrival_tai_ns = assembled.first_packet_tai_ns
         capture_tai_ns = clock.unwrap_rtp_timestamp(ticks, arrival_tai_ns, self.flow.rate_hz)
-        return capture_tai_ns if abs(capture_tai_ns - arrival_tai_ns) <= CAPTURE_DISTANCE_NS_MAX else arrival_tai_ns
+        early_ns, late_ns = self.window_ns
+        return capture_tai_ns if -late_ns <= capture_tai_ns - arrival_tai_ns <= early_ns else arrival_tai_ns
 
 
 def _digest(subject: tuple[bytes, ...]) -> bytes:
@@ -165,6 +167,7 @@ def run(stage: Stage) -> None:
     writers = {audience: [writer for name, writer in stage.writers.items() if name.startswith(f"records.{stream.name}.{audience.value}.")]
                for audience in Audience}
     relay = MetadataRelay(flow, writers, stage.counters, stage.clock_of(stream.name, Audience.CLASS))
+    belief = Belief(stage.counters, stream.name, stage.flows[stream.name].video.format.frame_ns)
     with open_receiver(flow, stream.interface, RECEIVE_BUFFER_BYTES) as receiver:
         receiver.settimeout(WAIT_S)
         membership = Membership(receiver, flow, stream.interface)
@@ -174,6 +177,8 @@ def run(stage: Stage) -> None:
                 relay.receive(receiver.recv(DATAGRAM_BYTES_MAX), clock.tai_ns())
             except TimeoutError:
                 pass  # silence is what tick() is for
+            if belief.changed():
+                relay.window_ns = belief.window_ns
             now_ns = clock.monotonic_ns()
             relay.tick(now_ns)
             membership.keep(relay.datagrams, now_ns)

@@ -94,7 +94,7 @@ def lay_out(config: Config, flows: Mapping[str, Flows]) -> Topology:
     rings = tuple(ring for stream in config.streams for ring in _rings(stream, known[stream.name], workers, config.encoder))
     stages, segments = [], list(_supervisor_segments(streams))
     for name, module, declared, sockets, stream in _stages(config, workers):
-        own = [_segment(name, stream, declared, supervised=True)] if module != "appliance.fanout" else list(_worker_segments(name, config, declared))
+        own = [_segment(name, stream, declared, supervised=True)] if stream else list(_shared_segments(name, config, declared))
         segments += own
         inputs = _inputs(module, config.stream(stream), known[stream], config.encoder) if stream else ()
         series = tuple(series for segment in own for series in segment.series if series.stage == name)
@@ -129,11 +129,13 @@ def _supervisor_segments(streams: tuple[StreamConfig, ...]) -> Iterator[SegmentS
         yield SegmentSpec(f"counters supervisor {stream.name}", "supervisor", stream.name, tuple(own))
 
 
-def _worker_segments(name: str, config: Config, declared: tuple) -> Iterator[SegmentSpec]:
-    """A worker's own cells, and those that come and go with each stream."""
+def _shared_segments(name: str, config: Config, declared: tuple) -> Iterator[SegmentSpec]:
+    """A shared stage's own cells, and those that come and go with each stream."""
     yield _segment(name, "", tuple(group for group in declared if "stream" not in group[0]), supervised=True)
     for stream in config.streams:
-        yield _segment(name, stream.name, tuple(group for group in declared if group[0].get("stream") == stream.name))
+        groups = tuple(group for group in declared if group[0].get("stream") == stream.name)
+        if groups:
+            yield _segment(name, stream.name, groups)
 
 
 def _inputs(module: str, stream: StreamConfig, flows: Flows, encoder: EncoderConfig) -> Hashable:
@@ -154,7 +156,8 @@ def _received(flow: Flow | None) -> Flow | None:
 
 def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
     """(name, module, ((scope labels, metrics), ...), sockets, stream). Downstream first, so that nobody publishes into the void."""
-    yield "exporter", "appliance.exporter", (({}, metrics.EXPORTER),), ("metrics",), ""
+    judged = tuple(({"stream": stream.name}, metrics.EXPORTER_STREAM) for stream in config.streams)
+    yield "exporter", "appliance.exporter", (({}, metrics.EXPORTER), *judged), ("metrics",), ""
     for worker in workers:
         declared = [({}, metrics.FANOUT)]
         for stream in config.streams:

@@ -1,4 +1,4 @@
-# distutils: sources = cext/kernels/reception.c cext/kernels/packet_ring.c cext/kernels/ip_datagram.c cext/kernels/arrival.c cext/kernels/assembly.c cext/kernels/sequence.c cext/kernels/rfc4175.c cext/kernels/ring_sink.c cext/kernels/ring.c
+# distutils: sources = cext/kernels/reception.c cext/kernels/packet_ring.c cext/kernels/ip_datagram.c cext/kernels/arrival.c cext/kernels/assembly.c cext/kernels/sequence.c cext/kernels/rfc4175.c cext/kernels/ring_sink.c cext/kernels/ring.c cext/kernels/timing.c
 # cython: embedsignature=True
 """Reception of one uncompressed video flow: socket or packet ring -> assembly -> raw ring, all in C with the GIL released.
 
@@ -8,6 +8,7 @@ from cpython.exc cimport PyErr_SetFromErrno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from cext.ring cimport RingWriter, ring
+from cext.timing cimport timing, timing_begin, timing_dict, timing_schedule, timing_schedule_of
 
 cdef extern from "rfc4175.h" nogil:
     ctypedef bint c_bool "bool"
@@ -36,7 +37,8 @@ cdef extern from "assembly.h" nogil:
         uint64_t lost
     struct assembly:
         uint32_t rate_hz, mediaclk_offset
-        int64_t frame_interval_ns
+        int64_t frame_interval_ns, capture_early_ns_max, capture_late_ns_max, transit_ns
+        timing timing
         assembly_statistics statistics
         sequence_window window
     assembly *assembly_new(const raster *r, const frame_sink *sink, uint8_t payload_type, const uint8_t *neutral)
@@ -139,6 +141,24 @@ cdef class Assembly:
             "markers_early": s.markers_early, "high_half_wrong": s.high_half_wrong, "arrival_timed": s.arrival_timed,
             "malformed": {malformed_reasons[i].decode(): s.malformed[i] for i in range(1, MALFORMED_REASONS)},
         }
+
+    def measure(self, schedule):
+        """Measures the sender's timing against this appliance.protocol.timing.Schedule from now on."""
+        cdef timing_schedule made = timing_schedule_of(schedule)
+        timing_begin(&self.assembly.timing, &made)
+
+    def take_timing(self):
+        """What was measured since the last call, as cext.timing.Timing.take()."""
+        return timing_dict(&self.assembly.timing)
+
+    def believe(self, int64_t early_ns_max, int64_t late_ns_max):
+        """Takes RTP times for capture times from now on if they lie at most so long after, and before, the arrival; else the arrival."""
+        self.assembly.capture_early_ns_max, self.assembly.capture_late_ns_max = early_ns_max, late_ns_max
+
+    @property
+    def transit_ns(self):
+        """From the last frame's RTP time to the arrival of its first packet, believed or not."""
+        return self.assembly.transit_ns
 
     def flag_frames(self, uint32_t flags):
         """Sets these flags of a slot header in every frame from now on, besides its own."""

@@ -7,8 +7,10 @@ from appliance.frame import MISMATCH
 from appliance.ingest.accounts import Accounts
 from appliance.ingest.fit import Fit
 from appliance.ingest.intake import Intake
+from appliance.ingest.sender_timing import SenderTiming
 from appliance.protocol import rfc4175
 from appliance.protocol.sdp import VideoFlow
+from appliance.runtime.belief import Belief
 from appliance.runtime.counters import Counters
 from appliance.runtime.metrics import INGEST_BACKENDS
 from appliance.runtime.ring import RingWriter
@@ -28,9 +30,12 @@ def run(stage: Stage) -> None:
         stage.log.info("%s from %s:%d on %s", flow.format, flow.group, flow.port, stream.interface)
         _show_backend(stage.counters, intake)
         stage.log.info(intake.choice)
+        belief = Belief(stage.counters, stream.name, flow.format.frame_ns)
+        timing = SenderTiming(stage.counters, flow, "a", clock.monotonic_ns())
         stage.ready()
         while stage.running():
             intake.run(WAKE_INTERVAL_NS)
+            _follow_time(stage, intake.assembly, belief, timing)
             if intake.keep(clock.monotonic_ns()):
                 _show_backend(stage.counters, intake)
                 stage.log.warning(intake.choice)
@@ -50,6 +55,16 @@ def assemble(flow: VideoFlow, writer: RingWriter) -> Assembly:
     return Assembly(writer, width=format.width, height=format.height, pgroup_bytes=format.pgroup.octets, pgroup_columns=format.pgroup.columns,
                     pgroup_rows=format.pgroup.rows, scan=format.scan, payload_type=flow.payload_type, neutral_pgroup=rfc4175.neutral_pgroup(format), rate_hz=flow.rate_hz,
                     mediaclk_offset=flow.mediaclk_offset, frame_interval_ns=int(1_000_000_000 / format.picture_rate))
+
+
+def _follow_time(stage: Stage, assembly: Assembly, belief: Belief, timing: SenderTiming) -> None:
+    """Believes RTP times as far as this machine's clock goes, and shows once a second how the sender keeps time."""
+    if belief.changed():
+        assembly.believe(*belief.window_ns)
+        assembly.measure(timing.schedule(by_epoch=belief.trusted))
+    if timing.due(clock.monotonic_ns()):
+        timing.show(assembly.take_timing())
+        stage.counters.gauge("appliance_ingest_transit_seconds").set(assembly.transit_ns)
 
 
 def _show_backend(counters: Counters, intake: Intake) -> None:

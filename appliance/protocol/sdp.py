@@ -12,6 +12,7 @@ from fractions import Fraction
 from appliance.errors import SdpError
 from appliance.frame import VideoFormat
 from appliance.protocol.session import Line, Media, Session, connection, parse_session, source_filter
+from appliance.protocol.timing import SENDER_TYPES
 
 __all__ = ["AudioFlow", "MetadataFlow", "VideoFlow", "audio_flow", "emit_metadata", "emit_video", "metadata_flow", "parse_session", "read_video", "video_flow"]
 
@@ -81,6 +82,10 @@ class VideoFlow(Flow):
     """Announced SSRC; a hint only, senders change it at a restart."""
     maxudp: int = _UDP_OCTETS_STANDARD
     """Largest UDP datagram in octets, its header included (ST 2110-10 MAXUDP)."""
+    sender_type: str | None = None
+    """How the sender spaces its packets: 2110TPN, 2110TPNL or 2110TPW (ST 2110-21 TP); None where it does not say."""
+    offset_us: int | None = None
+    """When it begins a frame, microseconds after the frame's time (ST 2110-21 TROFF); None for the standard's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +236,7 @@ def read_video(session: Session, media: Media) -> VideoFlow:
         range=(parameters.get("range") or "NARROW").upper(), packing=(parameters.get("pm") or "2110GPM").upper())
     return VideoFlow(format=video_format, ssrc=int(ssrc) if re.fullmatch(r"[0-9]{1,10}", ssrc) else None,
                      maxudp=_number(line, "MAXUDP", parameters.get("maxudp") or str(_UDP_OCTETS_STANDARD), _UDP_OCTETS_MAX),
+                     sender_type=_sender_type(parameters, notes), offset_us=_offset_us(parameters, notes),
                      notes=tuple(notes), **fields)
 
 
@@ -262,6 +268,21 @@ def _number(line: Line, name: str, text: str, largest: int) -> int:
 def _flag(parameters: Mapping[str, str], name: str) -> bool:
     """A flag stands alone in ST 2110-20; some senders write `interlace=1`, hence `=0` means that it is not set."""
     return parameters.get(name, "0") != "0"
+
+
+def _sender_type(parameters: Mapping[str, str], notes: list[str]) -> str | None:
+    text = parameters.get("tp", "").upper()
+    if text and text not in SENDER_TYPES:
+        notes.append(f"TP={text} is no sender type of ST 2110-21: the strictest that holds is shown")
+    return text if text in SENDER_TYPES else None
+
+
+def _offset_us(parameters: Mapping[str, str], notes: list[str]) -> int | None:
+    text = parameters.get("troff", "")
+    if text and not re.fullmatch(r"[0-9]{1,6}", text):
+        notes.append(f"TROFF={text} is no whole number of microseconds: the standard's offset is taken")
+        return None
+    return int(text) if text else None
 
 
 def _colorimetry(parameters: Mapping[str, str], notes: list[str]) -> str:
@@ -300,7 +321,9 @@ def emit_video(flow: VideoFlow, session_id: int = 1) -> str:
     parameters = [f"sampling={shown.sampling}", f"width={shown.width}", f"height={shown.height}", f"exactframerate={rate}", f"depth={shown.depth}"]
     parameters += ["interlace"] * shown.interlaced + ["segmented"] * shown.segmented
     parameters += [f"TCS={shown.transfer}", f"colorimetry={shown.colorimetry}", f"RANGE={shown.range}", f"PM={shown.packing}",
-                   "SSN=ST2110-20:2017", "TP=2110TPW"]
+                   "SSN=ST2110-20:2017"]
+    parameters += [f"TP={flow.sender_type}"] * (flow.sender_type is not None)
+    parameters += [f"TROFF={flow.offset_us}"] * (flow.offset_us is not None)
     parameters += [f"MAXUDP={flow.maxudp}"] * (flow.maxudp != _UDP_OCTETS_STANDARD)
     lines = [f"a=fmtp:{flow.payload_type} {'; '.join(parameters)}"]
     lines += [f"a=ssrc:{flow.ssrc} cname:appliance"] * (flow.ssrc is not None)

@@ -4,7 +4,8 @@ Only declarations. Labels `stream`, `audience`, `rendition`, `coding` and `stage
 """
 from dataclasses import dataclass, replace
 
-from appliance.protocol import rfc4175
+from appliance.protocol import rfc4175, timing
+from appliance.runtime import health
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
@@ -16,7 +17,7 @@ WORK_BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0
 class Metric:
     """One metric. `choices` are its own labels with every value they may take; `scope` names labels given by the topology.
 
-    `scale` is the value of one unit in the shared cell (histograms and times are kept in nanoseconds, shown in seconds).
+    `scale` is the value of one unit in the shared cell (histograms and times are kept in nanoseconds, shown in seconds); `signed`: it may be negative.
     """
 
     name: str
@@ -26,6 +27,12 @@ class Metric:
     scope: tuple[str, ...] = ("stream",)
     buckets_s: tuple[float, ...] = LATENCY_BUCKETS_S
     scale: float = 1.0
+    signed: bool = False
+
+
+def signed(value: int) -> int:
+    """What a cell of a signed metric holds."""
+    return value - (1 << 64) if value >> 63 else value
 
 
 def _reasons(*values: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -59,6 +66,11 @@ SUPERVISOR_SELF = (
 # As cext/kernels/arrival.h orders them, from the best to the humblest.
 INGEST_STAMPS = ("hardware", "kernel", "merged", "batch")
 PACKET_RING, SOCKET = INGEST_BACKENDS = ("packet-ring", "socket")
+_PATH = ("path", ("a",))
+TIMING_PACKETS = ("c", "c_max", "vrx_min", "vrx_max", "vrx_full", "picture")
+TIMING_SECONDS = ("spacing_min", "spacing_mean", "spacing_p99", "spacing_max", "first_packet_min", "first_packet_max", "first_packet_limit",
+                  "latency_min", "latency_max")
+TIMING_TICKS = ("rtp_offset_min", "rtp_offset_max", "rtp_delta_min", "rtp_delta_max")
 # As cext/kernels/ip_datagram.h orders them.
 INGEST_REFUSALS = ("ip_header", "ip_checksum", "fragment", "udp_length", "udp_checksum")
 
@@ -88,6 +100,15 @@ INGEST = EVERY_STAGE + (
     Metric("appliance_ingest_sender_outages_total", COUNTER, "Times that the sender came back after a silence"),
     Metric("appliance_ingest_receive_buffer_bytes", GAUGE, "Receive buffer that the kernel granted"),
     Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot", "sparse"), scope=("stage", "stream")),
+    Metric("appliance_ingest_sender_type_info", GAUGE, "1 for how the sender spaced its packets in the last second, by ST 2110-21; worth as much as "
+           "appliance_ingest_timestamp_info", choices=(_PATH, ("type", timing.VERDICTS))),
+    Metric("appliance_ingest_timing_packets", GAUGE, "ST 2110-21 in the last second: packets in the network's and the receiver's bucket with their limits for "
+           "the sender type, packets a picture", choices=(_PATH, ("measure", TIMING_PACKETS)), signed=True),
+    Metric("appliance_ingest_timing_seconds", GAUGE, "Sender timing in the last second: packet spacing, first packet of a picture after the epoch's grid, and after "
+           "its RTP time", choices=(_PATH, ("measure", TIMING_SECONDS)), scale=1e-9, signed=True),
+    Metric("appliance_ingest_timing_ticks", GAUGE, "Sender's RTP times in the last second: after the epoch's grid, and from picture to picture, in ticks of 90 kHz",
+           choices=(_PATH, ("measure", TIMING_TICKS)), signed=True),
+    Metric("appliance_ingest_transit_seconds", GAUGE, "From the last frame's RTP time to the arrival of its first packet", scale=1e-9, signed=True),
 )
 
 CONVERT = EVERY_STAGE + (
@@ -240,4 +261,21 @@ GATEWAY = EVERY_STAGE + (
     Metric("appliance_gateway_connections", GAUGE, "Open HTTPS connections", scope=()),
 )
 
-EXPORTER = EVERY_STAGE
+CLOCK_SOURCES = ("ptp", "kernel", "none")
+EXPORTER = EVERY_STAGE + (
+    Metric("appliance_clock_source_info", GAUGE, "1 for what sets this machine's clock: PTP that is locked, something else that tells the kernel (NTP), or nothing",
+           choices=(("source", CLOCK_SOURCES),), scope=()),
+    Metric("appliance_clock_ptp_offset_seconds", GAUGE, "Offset from the PTP grandmaster, as ptp4l measures it", scope=(), scale=1e-9, signed=True),
+    Metric("appliance_clock_tai_offset_seconds", GAUGE, "TAI minus UTC that the kernel knows, 0 where nobody told it", scope=()),
+    Metric("appliance_clock_grandmaster_changes_total", COUNTER, "Times that PTP followed another grandmaster, or lost it", scope=()),
+)
+EXPORTER_STREAM = (
+    Metric("appliance_stream_status", GAUGE, "0 inactive, 1 healthy, 2 partially healthy, 3 unhealthy, as AMWA BCP-008-01 has it",
+           choices=(("domain", (*health.DOMAINS, health.OVERALL)),)),
+    Metric("appliance_stream_status_transitions_total", COUNTER, "Times that a status became worse", choices=(("domain", (*health.DOMAINS, health.OVERALL)),)),
+    Metric("appliance_stream_finding", GAUGE, "1 while this is not as it should be", _reasons(*health.FINDINGS)),
+    Metric("appliance_stream_time_info", GAUGE, "1 for what capture times rest on: PTP, this machine's clock, or the arrival of the packets",
+           choices=(("basis", health.TIME_BASES),)),
+    Metric("appliance_stream_clock_trusted", GAUGE, "1 while this machine's clock is good enough to believe the sender's RTP times"),
+)
+"""What the exporter finds out about each stream."""

@@ -9,7 +9,7 @@ import secrets
 from fractions import Fraction
 
 from appliance import clock
-from appliance.protocol import sdp
+from appliance.protocol import sdp, timing
 from appliance.source import metadata, network
 from appliance.source.options import Plan
 from appliance.source.scene import Scene
@@ -48,7 +48,7 @@ class Sender:
         """The video flow as a receiver's SDP describes it."""
         plan = self.plan
         return sdp.VideoFlow(format=plan.format, group=plan.group, port=plan.port, source_address=plan.source_address,
-                             payload_type=VIDEO_PAYLOAD_TYPE, title=f"{plan.name}, synthetic endoscope")
+                             payload_type=VIDEO_PAYLOAD_TYPE, sender_type=timing.WIDE, title=f"{plan.name}, synthetic endoscope")
 
     def describe(self) -> str:
         """One line: what goes where."""

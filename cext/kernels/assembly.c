@@ -21,6 +21,9 @@ struct assembly *assembly_new(const struct raster *raster, const struct frame_si
     assembly->sink = *sink;
     assembly->payload_type = payload_type;
     assembly->rate_hz = 90000;
+    assembly->capture_early_ns_max = assembly->capture_late_ns_max = CAPTURE_DISTANCE_NS_MAX;
+    timing_begin(&assembly->timing, &(struct timing_schedule){.rate_numerator = 50, .rate_denominator = 1, .active_numerator = 1,
+                                                              .active_denominator = 1, .rate_hz = 90000});
     memcpy(assembly->neutral, neutral, raster->pgroup_bytes);
     assembly->whole_monotonic_ns = malloc(raster->rows * sizeof(int64_t));
     if (!assembly->whole_monotonic_ns) {
@@ -158,7 +161,8 @@ static void publish(struct assembly *assembly, struct open_frame *frame)
     const struct raster *raster = &assembly->raster;
     const uint32_t timestamp = own_timestamp(assembly, frame);
     int64_t capture = unwrap(assembly, timestamp, frame->first.tai_ns);
-    if (llabs(capture - frame->first.tai_ns) > CAPTURE_DISTANCE_NS_MAX) {
+    assembly->transit_ns = frame->first.tai_ns - capture;
+    if (assembly->transit_ns > assembly->capture_late_ns_max || assembly->transit_ns < -assembly->capture_early_ns_max) {
         capture = frame->first.tai_ns;
         statistics->arrival_timed++;
     }
@@ -405,6 +409,7 @@ void assembly_packet(struct assembly *assembly, const uint8_t *bytes, size_t len
     }
     /* From here on the number is ours: the sender's where its high half counts. */
     packet.sequence = assembly->window.highest + (uint32_t)difference;
+    timing_packet(&assembly->timing, packet.sequence, packet.timestamp, packet.second_field, now->tai_ns);
     enum arrival arrival = sequence_note(&assembly->window, difference);
     if (arrival == ARRIVAL_DUPLICATE) {
         statistics->duplicate++;

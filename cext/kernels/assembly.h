@@ -10,6 +10,7 @@
 #include "rfc4175.h"
 #include "ring.h"
 #include "sequence.h"
+#include "timing.h"
 
 /* Two, so that packets reordered across a frame boundary find their frame. */
 #define FRAMES_OPEN_MAX 2u
@@ -26,7 +27,7 @@
 #define TIMESTAMP_STEP_S_MAX 1u
 /* More packets than one each so many nanoseconds cannot have been lost in a silence: 2160p60 is half of that. */
 #define PACKET_NS_MIN 500ll
-/* The RTP time is taken for capture time only this near the arrival: further away the sender's clock is not PTP. */
+/* The RTP time is taken for capture time only this near the arrival: further away the sender's clock is not PTP. Narrower where our own clock is not. */
 #define CAPTURE_DISTANCE_NS_MAX 2000000000ll
 /* Older samples than this never fill a hole: the scene, or the patient, may be another. */
 #define LAST_FRAME_NS_MAX 1000000000ll
@@ -99,6 +100,9 @@ struct assembly {
     uint8_t payload_type;
     uint32_t rate_hz, mediaclk_offset;
     int64_t frame_interval_ns; /* from one raw frame to the next; 0: short */
+    int64_t capture_early_ns_max, capture_late_ns_max; /* how long after, and before, the arrival an RTP time may lie to be believed */
+    int64_t transit_ns; /* from the last frame's RTP time to its arrival, believed or not */
+    struct timing timing; /* of every sound packet of the followed sender */
     uint8_t neutral[16]; /* a grey pgroup */
 
     struct sender sender;

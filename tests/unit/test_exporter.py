@@ -19,7 +19,7 @@ BASE_UNITS = ("_seconds", "_bytes", "_info", "_ratio", "_per_second")
 @pytest.fixture
 def segment(tmp_path):
     """One stage of every kind and what the supervisor counts."""
-    groups = [("exporter", metrics.EXPORTER, {}), ("fanout.0", metrics.FANOUT, {}), ("fanout.0", metrics.FANOUT_STREAM, {}),
+    groups = [("exporter", metrics.EXPORTER, {}), ("exporter", metrics.EXPORTER_STREAM, {}), ("fanout.0", metrics.FANOUT, {}), ("fanout.0", metrics.FANOUT_STREAM, {}),
               ("fanout.0", metrics.FANOUT_RENDITION, {}), ("fanout.0", metrics.FANOUT_AUDIENCE, {}), ("gateway", metrics.GATEWAY, {}), ("encode.scope.expert", metrics.ENCODE, {}),
               ("encode.scope.expert", metrics.ENCODE_RENDITION, {}), ("encode.scope.expert", metrics.ENCODE_RENDITION, {"rendition": "expert.half"}),
               ("convert.scope", metrics.CONVERT, {}), ("metadata.scope", metrics.METADATA, {}), ("ingest.scope", metrics.INGEST, {}),

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from appliance import clock
 from appliance.frame import DEIDENTIFIED, DISCONTINUITY, STATIC, Audience
-from appliance.metadata import CAPTURE_DISTANCE_NS_MAX, STALE_NS, MetadataRelay
+from appliance.metadata import STALE_NS, MetadataRelay
 from appliance.protocol import attribution, dicom_elements, dicom_rtv, grain, rtp, sdp
 from appliance.protocol.class_view import dynamic_only
 from appliance.runtime import metrics
+from appliance.runtime.belief import TRUSTED_NS_MAX
 from appliance.runtime.counters import Counters, Segment, series_of
 from appliance.runtime.ring import EVERY, Ring, RingReader, RingWriter
 from tests.unit.protocol.test_attribution import audio_grain
@@ -99,7 +100,7 @@ def test_an_older_senders_media_clock_offset_is_taken_off_the_capture_time_only(
     assert clock.rtp_timestamp(record.capture_tai_ns) == clock.rtp_timestamp(NOW_NS) == (record.rtp_timestamp - 5000) & 0xFFFF_FFFF
 
 
-@pytest.mark.parametrize("distance_ns", [CAPTURE_DISTANCE_NS_MAX + 20_000, 3_600_000_000_000])
+@pytest.mark.parametrize("distance_ns", [TRUSTED_NS_MAX + 20_000, 3_600_000_000_000])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_sender_without_ptp_is_timed_by_arrival_and_keeps_its_timestamp(stage, sign, distance_ns):
     timestamp = clock.rtp_timestamp(NOW_NS + sign * distance_ns)
@@ -114,7 +115,7 @@ def test_a_sender_without_ptp_is_timed_by_arrival_and_keeps_its_timestamp(stage,
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_an_rtp_time_just_near_enough_is_the_capture_time(stage, sign):
-    timestamp = clock.rtp_timestamp(NOW_NS + sign * (CAPTURE_DISTANCE_NS_MAX - 20_000))
+    timestamp = clock.rtp_timestamp(NOW_NS + sign * (TRUSTED_NS_MAX - 20_000))
     stage.send(DYNAMIC, timestamp)
     (record,) = stage.records(Audience.EXPERT)
     assert clock.rtp_timestamp(record.capture_tai_ns) == timestamp

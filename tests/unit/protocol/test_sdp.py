@@ -144,7 +144,15 @@ def test_extension_ids_of_a_real_file_are_read():
 def test_a_complete_video_file_is_read_in_full():
     assert video() == sdp.VideoFlow(
         group="239.10.10.1", port=5004, source_address="192.168.10.20", payload_type=96, ptp="IEEE1588-2008:39-A7-94-FF-FE-07-CB-D0:127",
-        title="OR3 endoscope", format=VideoFormat(1280, 720))
+        title="OR3 endoscope", format=VideoFormat(1280, 720), sender_type="2110TPN")
+
+
+@pytest.mark.parametrize("new, read, noted", [
+    ("", (None, None), False), ("; TP=2110TPW; TROFF=500", ("2110TPW", 500), False), ("; TP=2110tpnl", ("2110TPNL", None), False), ("; TP=fast; TROFF=-3", (None, None), True)])
+def test_the_senders_timing_is_read(new, read, noted):
+    flow = video(VIDEO.replace("; TP=2110TPN", new))
+    assert (flow.sender_type, flow.offset_us) == read
+    assert any("TP=fast" in note for note in flow.notes) == any("TROFF=-3" in note for note in flow.notes) == noted
 
 
 def test_metadata_beside_video_in_one_file_is_told_apart():
@@ -182,7 +190,7 @@ SAME = {
     "lower-case grandmaster": (lambda text: text.replace("39-A7-94-FF-FE-07-CB-D0", "39-a7-94-ff-fe-07-cb-d0")),
     "quoted SSN": (lambda text: text.replace("SSN=ST2110-20:2017", 'SSN="ST2110-20:2017"')),
     "SSN of 2021": (lambda text: text.replace(":2017", ":2021")),
-    "no SSN, PM, TP, TCS": (lambda text: text.replace("; PM=2110GPM; SSN=ST2110-20:2017; TP=2110TPN", "").replace("TCS=SDR; ", "")),
+    "no SSN, PM, TCS": (lambda text: text.replace("; PM=2110GPM; SSN=ST2110-20:2017", "").replace("TCS=SDR; ", "")),
     "trailing semicolon and blanks": (lambda text: text.replace("TP=2110TPN", "TP=2110TPN;   ")),
     "no blank after semicolons": (lambda text: text.replace("; ", ";")),
     "blanks around =": (lambda text: text.replace("width=1280", "width = 1280")),
@@ -357,7 +365,8 @@ FORMATS = st.builds(
     transfer=st.sampled_from(["SDR", "PQ", "HLG"]), range=st.sampled_from(["NARROW", "FULL"]), packing=st.sampled_from(["2110GPM", "2110BPM"]))
 
 
-@given(st.builds(sdp.VideoFlow, format=FORMATS, ssrc=st.none() | st.integers(0, 0xFFFF_FFFF), maxudp=st.integers(1460, 8960), **COMMON))
+@given(st.builds(sdp.VideoFlow, format=FORMATS, ssrc=st.none() | st.integers(0, 0xFFFF_FFFF), maxudp=st.integers(1460, 8960),
+                 sender_type=st.sampled_from([None, "2110TPN", "2110TPNL", "2110TPW"]), offset_us=st.none() | st.integers(0, 20_000), **COMMON))
 def test_a_video_flow_is_read_back_as_written(flow):
     assert sdp.video_flow(sdp.emit_video(flow), "x") == flow
 

@@ -1,8 +1,7 @@
-"""The exporter stage: /metrics for Prometheus and /healthz, from the shared counters. Plain HTTP on [server] metrics.
+"""What the exporter answers: /metrics for Prometheus, /healthz and /status, from the shared counters and the monitor. Plain HTTP on [server] metrics.
 
 It only reads; a scrape costs the data plane nothing.
 """
-import asyncio
 import os
 from collections.abc import Iterator
 
@@ -14,8 +13,11 @@ from prometheus_client.metrics_core import Metric as PrometheusMetric
 
 import appliance.version
 from appliance import clock
+from appliance.exporter.monitor import Monitor
+from appliance.protocol import ptp
 from appliance.runtime.counters import Segment, Segments
-from appliance.runtime.metrics import COUNTER, GAUGE, HISTOGRAM, Metric
+from appliance.runtime.health import OVERALL
+from appliance.runtime.metrics import COUNTER, GAUGE, HISTOGRAM, Metric, signed
 from appliance.runtime.stage import Stage
 
 HEARTBEAT_LIMIT_S = 3.0
@@ -27,8 +29,8 @@ _FAMILIES = {COUNTER: CounterMetricFamily, GAUGE: GaugeMetricFamily, HISTOGRAM: 
 class Collector:
     """Turns the segment's cells into Prometheus families at each scrape."""
 
-    def __init__(self, segment: Segment | Segments) -> None:
-        self._segment = segment
+    def __init__(self, segment: Segment | Segments, monitor: Monitor | None = None) -> None:
+        self._segment, self._monitor = segment, monitor
 
     def collect(self) -> Iterator:
         """Every family; called by prometheus_client."""
@@ -44,9 +46,10 @@ class Collector:
                 family.add_sample(f"{name}_count", labels, sum(counts))
                 family.add_sample(f"{name}_sum", labels, total_ns * 1e-9)
             else:
-                family.add_sample(name, labels, value * series.metric.scale)
+                family.add_sample(name, labels, (signed(value) if series.metric.signed else value) * series.metric.scale)
         yield from families.values()
         yield from _processes(self._segment)
+        yield _grandmaster(self._monitor)
         information = GaugeMetricFamily("appliance_build_info", "Version of the appliance", labels=["version"])
         information.add_metric([appliance.version.VERSION], 1)
         yield information
@@ -78,6 +81,15 @@ def _processes(segment: Segment | Segments) -> Iterator:
     yield memory
 
 
+def _grandmaster(monitor: Monitor | None) -> PrometheusMetric:
+    """Whom PTP follows; no series while it follows nobody."""
+    family = GaugeMetricFamily("appliance_clock_grandmaster_info", "The PTP grandmaster that is followed", labels=["grandmaster", "domain"])
+    state = monitor.clock.ptp if monitor else None
+    if state and state.grandmaster is not None:
+        family.add_metric([ptp.identity_text(state.grandmaster), str(state.domain)], 1)
+    return family
+
+
 def problems(segment: Segment | Segments) -> list[str]:
     """Why the appliance is not healthy, one sentence a stage; empty when every stage runs."""
     found, now_ns = [], clock.monotonic_ns()
@@ -93,10 +105,11 @@ def problems(segment: Segment | Segments) -> list[str]:
     return found
 
 
-def application(segment: Segment | Segments, stage: Stage | None = None) -> web.Application:
-    """The HTTP application; the stage says which streams wait, and what a person should know."""
+def application(segment: Segment | Segments, stage: Stage | None = None, monitor: Monitor | None = None) -> web.Application:
+    """The HTTP application; the stage says which streams wait, and what a person should know, the monitor how streams and clock are."""
     registry = CollectorRegistry()
-    registry.register(Collector(segment))
+    registry.register(Collector(segment, monitor))
+    document = monitor.document if monitor else lambda: {"clock": None, "streams": {}}
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -104,24 +117,17 @@ def application(segment: Segment | Segments, stage: Stage | None = None) -> web.
     async def healthz(_: web.Request) -> web.Response:
         waiting, remarks = (stage.waiting, stage.remarks) if stage else ({}, ())
         reasons = problems(segment) + [f"stream {name} waits: {reason}" for name, reason in waiting.items()]
-        return web.json_response({"status": "unhealthy" if reasons else "healthy", "reasons": reasons, "remarks": list(remarks)},
+        streams = {name: {"status": stream["status"][OVERALL], "reasons": [finding["sentence"] for finding in stream["findings"]]}
+                   for name, stream in document()["streams"].items()}
+        # 503 is for what keeps stages from running. What a theatre sends, or does not, is no fault of this machine.
+        return web.json_response({"status": "unhealthy" if reasons else "healthy", "reasons": reasons, "remarks": list(remarks), "streams": streams},
                                  status=503 if reasons else 200)
+
+    async def status(_: web.Request) -> web.Response:
+        return web.json_response(document())
 
     server = web.Application()
     server.router.add_get("/metrics", metrics)
     server.router.add_get("/healthz", healthz)
+    server.router.add_get("/status", status)
     return server
-
-
-async def _serve(stage: Stage) -> None:
-    runner = web.AppRunner(application(stage.counters.segment, stage), access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.SockSite(runner, stage.sockets["metrics"]).start()
-    stage.ready()
-    await stage.until_stopped()
-    await runner.cleanup()
-
-
-def run(stage: Stage) -> None:
-    """The exporter's process."""
-    asyncio.run(_serve(stage))

@@ -1,0 +1,157 @@
+"""What is not as it should be with a stream, from what was counted in the last seconds and from the clock. Pure; the exporter's monitor calls it.
+
+Invariant: worse is said at once, better only after REPORTING_DELAY_S in which all went well (BCP-008-01, statusReportingDelay).
+"""
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from appliance.exporter.reference_clock import OFFSET_LOCKED_NS_MAX, ClockState, tai_offset_used_s
+from appliance.protocol import ptp, timing
+from appliance.protocol.sdp import VideoFlow
+from appliance.runtime.health import BY_ARRIVAL, BY_CLOCK, BY_PTP, DOMAINS, OVERALL, REPORTING_DELAY_S, Status, judge
+
+INACTIVE_AFTER_S = 60.0     # without packets, and nobody watching: a theatre that is switched off is no fault
+INCOMPLETE_SHARE_MAX = 0.5  # more of the frames, and nobody should work with the picture
+REFUSED_SHARE_MAX = 0.001   # of the packets: more than bit errors explain
+ARRIVAL_TIMED_SHARE_MAX = 0.5
+# A sender that bunches more than it promised. "narrow_linear" is as strict as "narrow".
+_STRICTNESS = {"narrow": 0, "narrow_linear": 0, "wide": 1, timing.NOT_COMPLIANT: 2}
+_PROMISED = {timing.NARROW: 0, timing.NARROW_LINEAR: 0, timing.WIDE: 1}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What happened to a stream in the last `seconds`, and what holds now."""
+
+    seconds: float
+    packets: int = 0
+    lost: int = 0
+    late: int = 0
+    kernel_drops: int = 0
+    refused: int = 0
+    frames: int = 0
+    incomplete: int = 0
+    dropped: int = 0
+    arrival_timed: int = 0
+    viewers: int = 0
+    mismatch: bool = False
+    metadata_stale: bool = False
+    transit_ns: int = 0
+    hardware_verdict: str = timing.NOT_MEASURED
+    """How the sender spaces its packets, by the network card's stamps alone."""
+    links: Mapping[str, bool] = field(default_factory=dict)
+    """Interface: whether it has a link."""
+    paths: Mapping[str, int] = field(default_factory=dict)
+    """Packets by path, where there are two."""
+    recovered: int = 0
+
+
+@dataclass(frozen=True)
+class Time:
+    """What a stream's capture times rest on."""
+
+    trusted: bool
+    basis: str
+    found: dict[str, str]
+    used: bool
+    """Whether the stream needs a common time at all: its SDP names PTP."""
+
+
+def judge_time(flow: VideoFlow, clock: ClockState, figures: Figures) -> Time:
+    """One of TIME_BASES with the findings about synchronisation, and their particulars."""
+    wanted = ptp.reference(flow.ptp)
+    if wanted is None:
+        return Time(False, BY_ARRIVAL, {}, False)
+    found, trusted, basis = {}, False, BY_ARRIVAL
+    state = clock.ptp
+    if state is None or state.problem:
+        trusted = bool(clock.synchronised)
+        basis = BY_CLOCK if trusted else BY_ARRIVAL
+        found["no_ptp_but_clock" if trusted else "no_ptp"] = state.problem if state else "no ptp4l runs"
+    elif not state.locked:
+        heard = f"offset {state.offset_ns / 1e6:.3f} ms, more than {OFFSET_LOCKED_NS_MAX / 1e6:g}" if state.grandmaster is not None else "no grandmaster heard"
+        found["ptp_not_locked"] = f"domain {state.domain}: {heard}"
+    else:
+        found = _differences(wanted, clock)
+        trusted = not found
+        basis = BY_PTP if trusted else BY_ARRIVAL
+    if trusted and figures.arrival_timed > figures.frames * ARRIVAL_TIMED_SHARE_MAX:
+        found["sender_clock"], basis = _distance(figures.transit_ns), BY_ARRIVAL
+    return Time(trusted, basis, found, True)
+
+
+def _differences(wanted: ptp.Reference, clock: ClockState) -> dict[str, str]:
+    state, found = clock.ptp, {}
+    other_clock = wanted.grandmaster is not None and state.grandmaster != wanted.grandmaster
+    other_domain = wanted.domain is not None and state.domain != wanted.domain
+    if other_clock or other_domain:
+        named = ptp.identity_text(wanted.grandmaster) if wanted.grandmaster is not None else "any"
+        found["grandmaster"] = (f"SDP: {named}, domain {'any' if wanted.domain is None else wanted.domain}; "
+                                f"here: {ptp.identity_text(state.grandmaster)}, domain {state.domain}")
+    if state.hardware and clock.synchronised is False:
+        found["system_clock"] = f"ptp4l sets the clock of {', '.join(port.interface for port in state.ports if port.hardware)}"
+    if state.utc_offset_s is not None and state.utc_offset_s != tai_offset_used_s(clock):
+        found["tai_offset"] = f"PTP: TAI - UTC = {state.utc_offset_s} s; here: {tai_offset_used_s(clock)} s"
+    return found
+
+
+def _distance(transit_ns: int) -> str:
+    """How far the sender's clock is, with a guess where the distance tells: UTC in place of TAI is the usual mistake."""
+    seconds = transit_ns / 1e9
+    guess = ", as if it sent UTC in place of TAI" if abs(seconds - 37) < 2 else ""
+    return f"its RTP times lie {abs(seconds):,.1f} s {'before' if seconds > 0 else 'after'} the arrival{guess}"
+
+
+def find(figures: Figures, declared: str | None) -> dict[str, str]:
+    """The findings about link, connection and stream, with their particulars. `declared`: TP of the SDP."""
+    found, f = {}, figures
+    down = [name for name, up in f.links.items() if not up]
+    if down:
+        found["link_down" if len(down) == len(f.links) else "one_link_down"] = ", ".join(down)
+    per = f"in {f.seconds:.0f} s"
+    if not f.packets and not f.refused:
+        found["silent"] = f"none {per}"
+        return found
+    quiet = [path for path, packets in f.paths.items() if not packets]
+    facts = (
+        ("lost", f.lost or f.late, f"{f.lost} lost, {f.late} late of {f.packets:,} packets {per}"),
+        ("kernel_drops", f.kernel_drops, f"{f.kernel_drops} receive buffers {per}"),
+        ("path_silent", quiet, f"path {', '.join(quiet)}"),
+        ("recovered", f.recovered, f"{f.recovered} packets {per}"),
+        ("mismatch", f.mismatch, ""),
+        ("no_pictures", not f.frames and not f.mismatch, f"{f.packets:,} packets taken, {f.refused:,} refused {per}"),
+        ("incomplete", f.frames and f.incomplete > f.frames * INCOMPLETE_SHARE_MAX, f"{f.incomplete} of {f.frames} {per}"),
+        ("some_incomplete", 0 < f.incomplete <= f.frames * INCOMPLETE_SHARE_MAX, f"{f.incomplete} of {f.frames} {per}"),
+        ("refused", f.refused > REFUSED_SHARE_MAX * f.packets, f"{f.refused:,} {per}"),
+        ("dropped", f.dropped, f"{f.dropped} {per}"),
+        ("metadata", f.metadata_stale, "no valid grain for three seconds"),
+        ("sender_type", _STRICTNESS.get(f.hardware_verdict, 0) > _PROMISED.get(declared, 2),
+         f"promised {declared}, measured {f.hardware_verdict.replace('_', ' ')}"),
+    )
+    return found | {name: particulars for name, holds, particulars in facts if holds}
+
+
+class Judge:
+    """The status of one stream over time."""
+
+    def __init__(self, now_s: float) -> None:
+        self.status: dict[str, Status] = dict.fromkeys((*DOMAINS, OVERALL), Status.INACTIVE)
+        self.found: dict[str, str] = {}
+        """Findings that hold, or held less than REPORTING_DELAY_S ago, with their particulars."""
+        self.transitions = dict.fromkeys(self.status, 0)
+        self._seen_s: dict[str, float] = {}
+        self._heard_s = now_s
+
+    def look(self, figures: Figures, declared: str | None, time: Time, now_s: float) -> None:
+        """Takes the figures of the last seconds."""
+        if figures.packets or figures.refused:
+            self._heard_s = now_s
+        active = bool(figures.viewers) or now_s - self._heard_s < INACTIVE_AFTER_S
+        present = (find(figures, declared) | time.found) if active else {}
+        for name in present:
+            self._seen_s[name] = now_s
+        self._seen_s = {name: seen_s for name, seen_s in self._seen_s.items() if active and now_s - seen_s < REPORTING_DELAY_S}
+        self.found = {name: present.get(name, self.found.get(name, "")) for name in self._seen_s}
+        before, self.status = self.status, judge(self.found, active, time.used)
+        for domain, status in self.status.items():
+            self.transitions[domain] += status > max(before[domain], Status.HEALTHY)

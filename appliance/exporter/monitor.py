@@ -1,0 +1,159 @@
+"""The exporter's once-a-second look: at the clock, at every stream's counters; what it finds goes into its own cells and its status document.
+
+Called by the exporter's loop. It reads other stages' cells and never touches them.
+"""
+import socket
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+from appliance.config import StreamConfig
+from appliance.errors import ConfigurationError
+from appliance.exporter.judgement import Figures, Judge, Time, judge_time
+from appliance.exporter.reference_clock import ClockState, tai_offset_used_s
+from appliance.protocol import ptp, timing
+from appliance.protocol.sdp import VideoFlow
+from appliance.runtime.counters import Cell, Counters
+from appliance.runtime.health import FINDINGS, TIME_BASES
+from appliance.runtime.metrics import CLOCK_SOURCES, FRAMES_DROPPED, signed
+from appliance.runtime.multicast import interface_index
+
+LOOK_INTERVAL_S = 1.0
+LOOKS_KEPT = 3  # figures are of the last two seconds: a slow stream has a frame a second
+_COUNTED = {
+    "packets": "appliance_ingest_packets_total", "lost": "appliance_ingest_packets_lost_total", "late": "appliance_ingest_packets_late_total",
+    "kernel_drops": "appliance_ingest_kernel_drops_total", "refused": "appliance_ingest_packets_malformed_total", "frames": "appliance_ingest_frames_total",
+    "incomplete": "appliance_ingest_frames_incomplete_total", "dropped": FRAMES_DROPPED, "arrival_timed": "appliance_ingest_frames_arrival_timed_total"}
+_NETWORK = Path("/sys/class/net")
+
+
+class StreamMonitor:
+    """One stream: the cells that it is judged by, and the judgement."""
+
+    def __init__(self, counters: Counters, stream: StreamConfig, flow: VideoFlow, now_s: float) -> None:
+        self.stream, self.flow, self.judge = stream, flow, Judge(now_s)
+        self.time = Time(False, "arrival", {}, False)
+        self._looks: deque[tuple[float, dict[str, int]]] = deque(maxlen=LOOKS_KEPT)
+        self.join(counters)
+
+    def join(self, counters: Counters) -> None:
+        """Finds the cells anew: a stage's may lie elsewhere after a change of the streams."""
+        stream, everywhere = self.stream, counters.segment.find_all
+        self._counted = {name: everywhere(metric, stream=stream.name) for name, metric in _COUNTED.items()}
+        self._viewers = everywhere("appliance_fanout_viewers", stream=stream.name)
+        self._mismatch, self._stale = (everywhere(name, stream=stream.name) for name in ("appliance_ingest_mismatch", "appliance_metadata_stale"))
+        self._transit = everywhere("appliance_ingest_transit_seconds", stream=stream.name)
+        self._hardware = everywhere("appliance_ingest_timestamp_info", stream=stream.name, kind="hardware")
+        self._types = {verdict: everywhere("appliance_ingest_sender_type_info", stream=stream.name, type=verdict) for verdict in timing.VERDICTS}
+        self._show = _Cells(counters, stream.name, self.judge)
+
+    def look(self, clock: ClockState, now_s: float) -> None:
+        """Judges the stream now."""
+        self._looks.append((now_s, {name: _sum(cells) for name, cells in self._counted.items()}))
+        (begun_s, before), (_, after) = self._looks[0], self._looks[-1]
+        hardware = any(cell.value for cell in self._hardware)
+        verdict = next((verdict for verdict, cells in self._types.items() if _sum(cells)), timing.NOT_MEASURED)
+        figures = Figures(
+            seconds=now_s - begun_s, **{name: after[name] - before[name] for name in after}, viewers=_sum(self._viewers), mismatch=bool(_sum(self._mismatch)),
+            metadata_stale=bool(_sum(self._stale)), transit_ns=sum(signed(cell.value) for cell in self._transit),
+            hardware_verdict=verdict if hardware else timing.NOT_MEASURED, links=_links(self.stream))
+        self.time = judge_time(self.flow, clock, figures)
+        if len(self._looks) > 1:
+            self.judge.look(figures, self.flow.sender_type, self.time, now_s)
+        self._show.write(self.judge, self.time)
+
+    def document(self) -> dict:
+        """How it is, for `appliance status`."""
+        wanted = ptp.reference(self.flow.ptp)
+        return {
+            "status": {domain: status.word for domain, status in self.judge.status.items()},
+            "transitions": dict(self.judge.transitions),
+            "findings": [{"name": name, "domain": FINDINGS[name].domain, "status": FINDINGS[name].status.word, "sentence": FINDINGS[name].sentence,
+                          "particulars": particulars} for name, particulars in sorted(self.judge.found.items(), key=lambda item: -FINDINGS[item[0]].status)],
+            "time": {"basis": self.time.basis,
+                     "sdp_grandmaster": ptp.identity_text(wanted.grandmaster) if wanted and wanted.grandmaster is not None else None,
+                     "sdp_domain": wanted.domain if wanted else None},
+            "sender_type_promised": self.flow.sender_type,
+        }
+
+
+class Monitor:
+    """All streams and the clock."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters, self._streams = counters, {}
+        self.clock = ClockState()
+        self._source = {source: counters.gauge("appliance_clock_source_info", source=source) for source in CLOCK_SOURCES}
+        self._offset, self._tai_offset = counters.gauge("appliance_clock_ptp_offset_seconds"), counters.gauge("appliance_clock_tai_offset_seconds")
+        self._changes = counters.counter("appliance_clock_grandmaster_changes_total")
+
+    def follow(self, streams: Mapping[str, tuple[StreamConfig, VideoFlow]], now_s: float) -> None:
+        """Takes the streams that there are now; one that has not changed keeps its history."""
+        kept = {name: monitor for name, monitor in self._streams.items() if streams.get(name) == (monitor.stream, monitor.flow)}
+        for monitor in kept.values():
+            monitor.join(self._counters)
+        self._streams = {name: kept.get(name) or StreamMonitor(self._counters, stream, flow, now_s) for name, (stream, flow) in streams.items()}
+
+    def look(self, clock: ClockState, now_s: float) -> None:
+        """Once every LOOK_INTERVAL_S."""
+        before, self.clock = self.clock.ptp and self.clock.ptp.grandmaster, clock
+        state = clock.ptp
+        if before is not None and (state is None or state.grandmaster != before):
+            self._changes.add()
+        for source, cell in self._source.items():
+            cell.set(source == clock.source)
+        self._offset.set(state.offset_ns if state else 0)
+        self._tai_offset.set(clock.tai_offset_s)
+        for stream in self._streams.values():
+            stream.look(clock, now_s)
+
+    def document(self) -> dict:
+        """Clock and streams as JSON can carry them."""
+        state = self.clock.ptp
+        return {
+            "clock": {
+                "source": self.clock.source, "kernel_synchronised": self.clock.synchronised, "kernel_tai_offset_s": self.clock.tai_offset_s,
+                "tai_offset_s": tai_offset_used_s(self.clock),
+                "ptp": state and {"locked": state.locked, "problem": state.problem or None, "domain": state.domain, "offset_ns": state.offset_ns,
+                                  "grandmaster": None if state.grandmaster is None else ptp.identity_text(state.grandmaster),
+                                  "utc_offset_s": state.utc_offset_s, "hardware": state.hardware}},
+            "streams": {name: stream.document() for name, stream in self._streams.items()}}
+
+
+class _Cells:
+    """Where a stream's judgement is shown."""
+
+    def __init__(self, counters: Counters, stream: str, judge: Judge) -> None:
+        self._status = {domain: counters.gauge("appliance_stream_status", stream=stream, domain=domain) for domain in judge.status}
+        self._transitions = {domain: counters.counter("appliance_stream_status_transitions_total", stream=stream, domain=domain) for domain in self._status}
+        self._found = {name: counters.gauge("appliance_stream_finding", stream=stream, reason=name) for name in FINDINGS}
+        self._basis = {basis: counters.gauge("appliance_stream_time_info", stream=stream, basis=basis) for basis in TIME_BASES}
+        self._trusted = counters.gauge("appliance_stream_clock_trusted", stream=stream)
+        self._counted = dict(judge.transitions)
+
+    def write(self, judge: Judge, time: Time) -> None:
+        for domain, cell in self._status.items():
+            cell.set(judge.status[domain])
+            self._transitions[domain].add(judge.transitions[domain] - self._counted[domain])
+        self._counted = dict(judge.transitions)
+        for name, cell in self._found.items():
+            cell.set(name in judge.found)
+        for basis, cell in self._basis.items():
+            cell.set(basis == time.basis)
+        self._trusted.set(time.trusted)
+
+
+def _sum(cells: list[Cell]) -> int:
+    return sum(cell.value for cell in cells)
+
+
+def _links(stream: StreamConfig) -> dict[str, bool]:
+    """Whether each interface of the stream has a link. Loopback does not know and says so, which counts as one."""
+    found = {}
+    for name in (stream.interface,) if isinstance(stream.interface, str) else stream.interface:
+        try:
+            device = socket.if_indextoname(interface_index(name))
+            found[name] = (_NETWORK / device / "operstate").read_text().strip() in ("up", "unknown")
+        except (OSError, ConfigurationError):
+            found[name] = False
+    return found
