@@ -152,7 +152,7 @@ def test_a_complete_video_file_is_read_in_full():
 def test_the_senders_timing_is_read(new, read, noted):
     flow = video(VIDEO.replace("; TP=2110TPN", new))
     assert (flow.sender_type, flow.offset_us) == read
-    assert any("TP=fast" in note for note in flow.notes) == any("TROFF=-3" in note for note in flow.notes) == noted
+    assert any("TP=FAST" in note for note in flow.notes) == any("TROFF=-3" in note for note in flow.notes) == noted
 
 
 def test_metadata_beside_video_in_one_file_is_told_apart():
