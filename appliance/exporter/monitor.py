@@ -2,6 +2,7 @@
 
 Called by the exporter's loop. It reads other stages' cells and never touches them.
 """
+import logging
 import socket
 from collections import deque
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ _COUNTED = {
     "kernel_drops": "appliance_ingest_kernel_drops_total", "refused": "appliance_ingest_packets_malformed_total", "frames": "appliance_ingest_frames_total",
     "incomplete": "appliance_ingest_frames_incomplete_total", "dropped": FRAMES_DROPPED, "arrival_timed": "appliance_ingest_frames_arrival_timed_total"}
 _NETWORK = Path("/sys/class/net")
+
+log = logging.getLogger("exporter")
 
 
 class StreamMonitor:
@@ -58,8 +61,13 @@ class StreamMonitor:
             metadata_stale=bool(_sum(self._stale)), transit_ns=sum(signed(cell.value) for cell in self._transit),
             hardware_verdict=verdict if hardware else timing.NOT_MEASURED, links=_links(self.stream))
         self.time = judge_time(self.flow, clock, figures)
+        before = self.judge.found
         if len(self._looks) > 1:
             self.judge.look(figures, self.flow.sender_type, self.time, now_s)
+        for name in self.judge.found.keys() - before.keys():
+            log.warning("%s: %s (%s)", self.stream.name, FINDINGS[name].sentence, self.judge.found[name] or name)
+        for name in before.keys() - self.judge.found.keys():
+            log.info("%s: no more: %s", self.stream.name, FINDINGS[name].sentence)
         self._show.write(self.judge, self.time)
 
     def document(self) -> dict:

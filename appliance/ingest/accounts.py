@@ -86,7 +86,4 @@ class Accounts:
             remarks.append("the sender restarted (another SSRC, sequence or time); following it")
         if totals["outages"] > self._seen["outages"]:
             remarks.append("the sender is back after a silence")
-        if totals["arrival_timed"] and not self._seen["arrival_timed"]:
-            remarks.append("RTP times are not near this machine's TAI time: one of the two clocks is not on PTP, "
-                           "and the arrival is taken for the capture time")
         return remarks

@@ -2,9 +2,11 @@
 from appliance.protocol import timing
 from appliance.protocol.sdp import VideoFlow
 from appliance.runtime.counters import Counters
-from appliance.runtime.metrics import TIMING_PACKETS, TIMING_SECONDS, TIMING_TICKS
+from appliance.runtime.metrics import INGEST_STAMPS, TIMING_PACKETS, TIMING_SECONDS, TIMING_TICKS
 
 SHOW_INTERVAL_NS = 1_000_000_000
+OWN_STAMPS = ("hardware", "kernel")
+"""Kinds of stamps that are a packet's own: only they say how a sender spaces its packets."""
 # The measures that are a range in what the kernel took, by metric label without its _min and _max.
 _RANGES = {"vrx": "vrx", "first_packet": "first_packet_ns", "latency": "latency_ns", "rtp_offset": "rtp_offset_ticks", "rtp_delta": "rtp_delta_ticks"}
 
@@ -14,6 +16,7 @@ class SenderTiming:
 
     def __init__(self, counters: Counters, flow: VideoFlow, path: str, now_ns: int) -> None:
         self._flow, self._shown_ns = flow, now_ns
+        self._stamped: dict[str, int] = {}
         self._cells = {measure: counters.gauge(f"appliance_ingest_timing_{unit}", path=path, measure=measure)
                        for unit, measures in (("packets", TIMING_PACKETS), ("seconds", TIMING_SECONDS), ("ticks", TIMING_TICKS)) for measure in measures}
         self._types = {verdict: counters.gauge("appliance_ingest_sender_type_info", path=path, type=verdict) for verdict in timing.VERDICTS}
@@ -30,10 +33,13 @@ class SenderTiming:
         self._shown_ns = now_ns
         return True
 
-    def show(self, measured: dict) -> None:
-        """Takes what the kernel measured since the last time."""
+    def show(self, measured: dict, stamped: dict[str, int]) -> None:
+        """Takes what the kernel measured since the last time, and the totals of datagrams by kind of stamp."""
         flow = self._flow
-        verdict = timing.verdict(measured, flow.sender_type, flow.format, flow.maxudp)
+        # Packets that share a stamp, or were stamped when they were read, look bunched whatever their sender did.
+        own = all(stamped[kind] == self._stamped.get(kind, 0) for kind in INGEST_STAMPS if kind not in OWN_STAMPS)
+        self._stamped = stamped
+        verdict = timing.verdict(measured, flow.sender_type, flow.format, flow.maxudp) if own else timing.NOT_MEASURED
         for name, cell in self._types.items():
             cell.set(name == verdict)
         limits = timing.limits(flow.format, measured["picture_packets"], flow.sender_type or timing.WIDE, flow.maxudp)

@@ -35,7 +35,7 @@ def run(stage: Stage) -> None:
         stage.ready()
         while stage.running():
             intake.run(WAKE_INTERVAL_NS)
-            _follow_time(stage, intake.assembly, belief, timing)
+            _follow_time(stage, intake, belief, timing)
             if intake.keep(clock.monotonic_ns()):
                 _show_backend(stage.counters, intake)
                 stage.log.warning(intake.choice)
@@ -57,13 +57,14 @@ def assemble(flow: VideoFlow, writer: RingWriter) -> Assembly:
                     mediaclk_offset=flow.mediaclk_offset, frame_interval_ns=int(1_000_000_000 / format.picture_rate))
 
 
-def _follow_time(stage: Stage, assembly: Assembly, belief: Belief, timing: SenderTiming) -> None:
+def _follow_time(stage: Stage, intake: Intake, belief: Belief, timing: SenderTiming) -> None:
     """Believes RTP times as far as this machine's clock goes, and shows once a second how the sender keeps time."""
+    assembly = intake.assembly
     if belief.changed():
         assembly.believe(*belief.window_ns)
         assembly.measure(timing.schedule(by_epoch=belief.trusted))
     if timing.due(clock.monotonic_ns()):
-        timing.show(assembly.take_timing())
+        timing.show(assembly.take_timing(), intake.statistics()["stamped"])
         stage.counters.gauge("appliance_ingest_transit_seconds").set(assembly.transit_ns)
 
 
