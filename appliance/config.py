@@ -11,6 +11,7 @@ from pathlib import Path
 
 from appliance.errors import ConfigurationError
 from appliance.frame import Level
+from appliance.hospital_config import PacsConfig, WorklistConfig, is_station, read_pacs, read_worklist
 from appliance.toml_table import Table, is_address
 
 STREAMS_MAX = 16
@@ -113,6 +114,7 @@ class StreamConfig:
     metadata: str | None
     audio: str | None
     receive: str = "auto"
+    station: str = ""  # what the worklist calls the place or device whose cases are this stream's
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,13 @@ class Config:
     server: ServerConfig
     encoder: EncoderConfig
     streams: tuple[StreamConfig, ...]
+    worklist: WorklistConfig | None = None
+    pacs: PacsConfig | None = None
+
+    @property
+    def hospital(self) -> bool:
+        """Whether any of the hospital's systems is spoken to."""
+        return self.worklist is not None or self.pacs is not None
 
     def stream(self, name: str) -> StreamConfig:
         """The stream of that name; KeyError if there is none."""
@@ -151,10 +160,11 @@ def parse(text: str, path: Path) -> Config:
     server = _server(top.table("server"), _ice_servers(top))
     encoder = _encoder(top)
     streams = _streams(top)
+    worklist, pacs = read_worklist(top), read_pacs(top)
     top.close()
     if problems:
         raise ConfigurationError.of(problems)
-    return Config(path, server, encoder, streams)
+    return Config(path, server, encoder, streams, worklist, pacs)
 
 
 def example() -> str:
@@ -307,6 +317,7 @@ def _streams(top: Table) -> tuple[StreamConfig, ...]:
             metadata=table.flow("metadata"),
             audio=table.flow("audio"),
             receive=table.choice("receive", "auto", RECEPTIONS),
+            station=table.text("station", "", is_station, "a scheduled station AE title or station name: 1 to 16 printable characters"),
         ))
         table.close()
     return tuple(streams)
@@ -357,4 +368,25 @@ video = "endoscope.sdp"            # a path or an http(s) URL
 # metadata = "endoscope-metadata.sdp"
 # audio = "room.sdp"              # sound is not received yet
 # receive = "auto"                 # auto: a packet ring where the kernel and CAP_NET_RAW allow it, else a socket; or "packet-ring", "socket"
+# station = "ENDO3"                # what the worklist calls this theatre: scheduled station AE title, or station name
+
+# [worklist]                       # the hospital's Modality Worklist; without this table none is asked
+# host = "ris.hospital.example"
+# port = 104
+# ae_title = "RIS"                 # theirs
+# calling_ae_title = "APPLIANCE"   # ours: enter it there, with this machine's address
+# modality = ""                    # only cases of this modality, such as "ES"; default: all
+# timeout_s = 10
+# tls = false                      # true: DICOM over TLS, also with the three keys below
+# ca_certificate = "hospital-ca.crt"   # who must have signed their certificate; default: whom this machine trusts
+# certificate = "appliance.crt"    # ours, where they want one
+# certificate_key = "appliance.key"
+
+# [pacs]                           # the archive: snapshots go there, prior studies come from there; without this table there is neither
+# dicomweb = "https://pacs.hospital.example/dicom-web"   # QIDO-RS, WADO-RS, STOW-RS; or host, port, ae_title as above: C-STORE, C-FIND, C-GET
+# username = "appliance"           # of DICOMweb; or token = "..." for a bearer token
+# password = "..."
+# full_depth = true                # a source of more than 8 bits: keep all of them, as a second picture beside the endoscopic one, which has 8
+# history_ms = 600                 # how far back a snapshot finds the very frame that was on the screen; costs memory for that many raw frames
+# queue_mb = 4096                  # on disk in state_dir, for snapshots that wait for the PACS
 """

@@ -286,11 +286,12 @@ class Supervisor:
             log.warning("stage %s ended (%s); restart %d within %.0f s", child.spec.name, status, recent, RESTART_WINDOW_S)
             return
         reason = f"stage {child.spec.name} ended {recent} times within {RESTART_WINDOW_S:.0f} s (last: {status}); its log lines above say why"
-        if not child.spec.stream:
+        if not child.spec.stream and not child.spec.apart:
             raise GaveUp(reason)
         # The other theatres go on; /healthz and the alerts name this one.
         child.start_at_s = now + PARKED_S
-        log.error("%s; stream %s stands still, next try in %.0f s", reason, child.spec.stream, PARKED_S)
+        lost = f"stream {child.spec.stream} stands still" if child.spec.stream else "the picture goes on without it"
+        log.error("%s; %s, next try in %.0f s", reason, lost, PARKED_S)
 
     def _reap(self, child: Child) -> str:
         """Collects the ended process and gives back what it held."""
@@ -322,7 +323,7 @@ class Supervisor:
 
     def _tell_systemd(self) -> None:
         now = time.monotonic()
-        waiting = [name for name, child in self.children.items() if not child.ready.value]
+        waiting = [name for name, child in self.children.items() if not child.ready.value and not child.spec.apart]
         if not waiting and not self._announced and self._next is None:
             self._announced = True
             self._notifier.send(READY=1, STATUS=f"{len(self.children)} stages run")

@@ -82,6 +82,10 @@ class Table:
             return default
         return value
 
+    def boolean(self, key: str, default: bool) -> bool:
+        """true or false."""
+        return self._take(key, bool, "true or false", default)
+
     def strings(self, key: str, default: tuple[str, ...], accepts: Callable[[str], bool], expected: str) -> tuple[str, ...]:
         """A list of strings that `accepts` is true of."""
         value = self._take(key, list, f"a list of {expected}", list(default))

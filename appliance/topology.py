@@ -15,6 +15,7 @@ from appliance.runtime.stage import Flows
 
 # Two open frames, the newest, one leased by convert, and one to spare for a reader that is late.
 RAW_SLOTS = 6
+RING_SLOTS_MAX = 256  # cext/kernels/ring.h
 # One claimed, the newest, one leased by each of four codings that are made where the frame lies, and one by a small one, which lets go
 # of it as soon as it is scaled.
 PLANAR_SLOTS = 7
@@ -27,6 +28,12 @@ UNIT_PIXELS_PER_BYTE = 4
 UNIT_BYTES_MAX = 1024 * 1024
 RECORD_SLOTS = 16
 RECORD_BYTES_MAX = 64 * 1024
+# What the hospital's stage looks back at when it is asked: a second of records at 60 frames a second, and the raw frames of [pacs] history_ms.
+HISTORY_RECORD_SLOTS = 64
+HISTORY_BYTES_MAX = 512 << 20
+HOSPITAL = "hospital"
+# Shared stages that look at no other stage's counters.
+_READS_OWN = ("appliance.fanout", "appliance.hospital")
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class StageSpec:
     stream: str = ""  # the stream that the stage serves alone; a shared stage has none
     inputs: Hashable = ()  # a stream's stage is started anew when this is another
     reads_all: bool = False  # whether it looks at every stage's counters; a shared stage else has its own, a stream's those of the stream
+    apart: bool = False  # nothing of the picture needs it: whatever becomes of it, the appliance goes on
 
 
 @dataclass(frozen=True)
@@ -91,14 +99,14 @@ def lay_out(config: Config, flows: Mapping[str, Flows]) -> Topology:
     known = {stream.name: flows[stream.name] for stream in streams if stream.name in flows}
     config = replace(config, streams=tuple(stream for stream in streams if stream.name in known))
     workers = [f"fanout.{number}" for number in range(config.server.fanout_workers)]
-    rings = tuple(ring for stream in config.streams for ring in _rings(stream, known[stream.name], workers, config.encoder))
+    rings = tuple(ring for stream in config.streams for ring in _rings(stream, known[stream.name], workers, config))
     stages, segments = [], list(_supervisor_segments(streams))
     for name, module, declared, sockets, stream in _stages(config, workers):
         own = [_segment(name, stream, declared, supervised=True)] if stream else list(_shared_segments(name, config, declared))
         segments += own
         inputs = _inputs(module, config.stream(stream), known[stream], config.encoder) if stream else ()
         series = tuple(series for segment in own for series in segment.series if series.stage == name)
-        stages.append(StageSpec(name, module, series, sockets, stream, inputs, reads_all=not stream and module != "appliance.fanout"))
+        stages.append(StageSpec(name, module, series, sockets, stream, inputs, reads_all=not stream and module not in _READS_OWN, apart=name == HOSPITAL))
     return Topology(tuple(stages), rings, known, tuple(segments))
 
 
@@ -167,6 +175,9 @@ def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
                           metrics.FANOUT_RENDITION) for rendition in RENDITIONS]
         one_port = config.server.media_ports is not None and config.server.media_ports.count == 1
         yield worker, "appliance.fanout", tuple(declared), ("control", "handover") if one_port else ("control",), ""
+    if config.hospital:
+        scopes = tuple(({"stream": stream.name}, metrics.HOSPITAL_STREAM) for stream in config.streams)
+        yield HOSPITAL, "appliance.hospital", (({}, metrics.HOSPITAL), *scopes), ("control",), ""
     yield "gateway", "appliance.gateway", (({}, metrics.GATEWAY),), ("https",), ""
     for stream in config.streams:
         scope = {"stream": stream.name}
@@ -193,11 +204,21 @@ def _units(level: Level, encoder: EncoderConfig, video: VideoFormat) -> tuple[in
     return UNIT_SLOTS // step, min(UNIT_BYTES_MAX, max(UNIT_BYTES_MIN, width * height // UNIT_PIXELS_PER_BYTE, int(2 * vbv_bytes)))
 
 
-def _rings(stream: StreamConfig, flows: Flows, workers: list[str], encoder: EncoderConfig) -> Iterator[RingSpec]:
-    name, video = stream.name, flows.video.format
+def _history_slots(video: VideoFormat, config: Config) -> int:
+    """Slots that a raw ring has more for a snapshot of a frame that has passed: old frames stay where they lie until their slot is needed."""
+    if config.pacs is None:
+        return 0
+    frames = int(config.pacs.history_ms * video.picture_rate / 1000)
+    # One for the lease while a frame is copied.
+    return 1 + min(frames, HISTORY_BYTES_MAX // video.frame_bytes, RING_SLOTS_MAX - RAW_SLOTS - 1)
+
+
+def _rings(stream: StreamConfig, flows: Flows, workers: list[str], config: Config) -> Iterator[RingSpec]:
+    name, video, encoder = stream.name, flows.video.format, config.encoder
     planar = PlanarFormat(video.width, video.height)
     encoders = tuple(_encoder_of(name, coding) for coding in CODINGS)
-    yield RingSpec(f"raw.{name}", RAW_SLOTS, video.frame_bytes, LATEST, video.to_bytes(), f"ingest.{name}", (f"convert.{name}",))
+    readers = (f"convert.{name}", HOSPITAL) if config.pacs else (f"convert.{name}",)
+    yield RingSpec(f"raw.{name}", RAW_SLOTS + _history_slots(video, config), video.frame_bytes, LATEST, video.to_bytes(), f"ingest.{name}", readers)
     yield RingSpec(f"planar.{name}", PLANAR_SLOTS, planar.frame_bytes, LATEST, planar.to_bytes(), f"convert.{name}", encoders)
     for worker in workers:
         number = worker.split(".")[1]
@@ -209,3 +230,6 @@ def _rings(stream: StreamConfig, flows: Flows, workers: list[str], encoder: Enco
             for audience in Audience:
                 yield RingSpec(f"records.{name}.{audience.value}.{number}", RECORD_SLOTS, RECORD_BYTES_MAX, EVERY, b"record",
                                f"metadata.{name}", (worker,))
+    if stream.metadata and config.hospital:
+        yield RingSpec(f"records.{name}.{Audience.EXPERT.value}.{HOSPITAL}", HISTORY_RECORD_SLOTS, RECORD_BYTES_MAX, LATEST, b"record",
+                       f"metadata.{name}", (HOSPITAL,))

@@ -32,6 +32,7 @@ cdef extern from "ring.h" nogil:
     void ring_detach(ring *r, uint32_t reader)
     int ring_lease_latest(ring *r, uint32_t reader)
     int ring_lease_next(ring *r, uint32_t reader)
+    int ring_lease_slot(ring *r, uint32_t reader, uint32_t slot)
     void ring_release(ring *r, uint32_t reader, int slot)
     void ring_evict(ring *r, uint32_t reader)
     void ring_ring_doorbells(const int *doorbells, int count)

@@ -149,6 +149,18 @@ cdef class RingReader:
         cdef int slot = ring_lease_next(self.pointer, self.index)
         return None if slot < 0 else _slot(self.pointer, slot, None, self)
 
+    def lease_slot(self, uint32_t index):
+        """The frame in slot `index` (0..slots - 1), whichever it is, or None if it holds none or this reader leases it already (policy LATEST).
+
+        For a reader that looks back at what the ring still has; it moves no cursor and counts no skip. Release soon: the writer goes round it.
+        """
+        if self.pointer.policy != RING_LATEST:
+            raise ValueError("lease_slot needs a ring with policy LATEST")
+        if index >= self.pointer.slot_count:
+            raise IndexError(f"the ring has {self.pointer.slot_count} slots")
+        cdef int slot = ring_lease_slot(self.pointer, self.index, index)
+        return None if slot < 0 else _slot(self.pointer, slot, None, self)
+
     def wait(self, double timeout_s):
         """Sleeps on the doorbell without the GIL. True if it rang, False after the time or on a signal."""
         cdef int timeout_ms = <int>(timeout_s * 1000), rung
@@ -171,6 +183,11 @@ cdef class RingReader:
     def detach(self):
         """Leaves the ring; the writer takes no more account of this reader."""
         ring_detach(self.pointer, self.index)
+
+    @property
+    def slots(self):
+        """How many slots the ring has."""
+        return self.pointer.slot_count
 
     @property
     def skipped(self):

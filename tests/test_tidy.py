@@ -7,16 +7,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "appliance").rglob("*.py"))
-STAGES = ("ingest", "convert", "encode", "fanout", "metadata", "gateway", "exporter", "sound")
+STAGES = ("ingest", "convert", "encode", "fanout", "metadata", "gateway", "exporter", "sound", "hospital")
 VALUES = ("errors", "clock", "frame", "version")
 # What a part of the appliance may import of it, besides itself. Everything else is allowed nothing by this table and must be added here.
 ALLOWED = {
     **dict.fromkeys(VALUES, ()),
     "toml_table": ("errors",),
-    "config": (*VALUES, "toml_table"),
+    "hospital_config": ("toml_table",),
+    "config": (*VALUES, "toml_table", "hospital_config"),
     "protocol": VALUES,
     "runtime": (*VALUES, "config", "protocol"),
-    **dict.fromkeys(STAGES, (*VALUES, "config", "protocol", "runtime", "tokens", "multicast")),
+    **dict.fromkeys(STAGES, (*VALUES, "config", "protocol", "runtime", "tokens", "multicast", "hospital_config")),
     "tokens": (*VALUES, "config"),
     "topology": (*VALUES, "config", "protocol", "runtime"),
     "resources": (*VALUES, "config", "runtime", "topology"),
@@ -24,7 +25,7 @@ ALLOWED = {
     "wanted": (*VALUES, "config", "protocol", "runtime", "descriptions"),
     "supervisor": (*VALUES, "config", "runtime", "topology", "resources", "wanted"),
     "source": (*VALUES, "protocol", "runtime"),
-    "check": (*VALUES, "config", "protocol", "runtime", "topology", "resources", "descriptions", "gateway", "tokens", "status"),
+    "check": (*VALUES, "config", "protocol", "runtime", "topology", "resources", "descriptions", "gateway", "tokens", "status", "hospital"),
     "status": (*VALUES, "config"),
     "demo": (*VALUES, "config", "tokens", "status"),
 }

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from appliance.config import Config
+from appliance.frame import Audience
 from appliance.gateway import headers
 from appliance.gateway.access import Doorkeeper
 from appliance.gateway.counts import Counts
+from appliance.gateway.hospital import PATH as HOSPITAL_PATH
+from appliance.gateway.hospital import HospitalDoor
 from appliance.gateway.liveness import Liveness
 from appliance.gateway.pages import UNBUILT, Page
 from appliance.gateway.problem import Problem
@@ -24,7 +27,8 @@ _HTTP_REASONS = {404: "unknown_page", 405: "method", 413: "too_large"}
 _SENTENCES = {404: "There is nothing at this address.", 405: "This address does not take that method.", 413: "The request is too large."}
 
 
-def application(stage: Stage, pages: Mapping[str, Page], doorkeeper: Doorkeeper, liveness: Liveness, whep: Whep, counts: Counts) -> web.Application:
+def application(stage: Stage, pages: Mapping[str, Page], doorkeeper: Doorkeeper, liveness: Liveness, whep: Whep, hospital: HospitalDoor,
+                counts: Counts) -> web.Application:
     """Everything that the gateway answers. Of `stage` it is asked at each request which streams there are."""
     config, log = stage.config, stage.log  # of it only what streams share, which no change touches
     app = web.Application(middlewares=[_problems(counts, log)])
@@ -33,6 +37,7 @@ def application(stage: Stage, pages: Mapping[str, Page], doorkeeper: Doorkeeper,
     app.add_routes([
         web.get("/api/streams", streams, name="streams"),
         web.options("/api/streams", _preflight),
+        *(web.route(method, HOSPITAL_PATH, hospital.answer) for method in ("GET", "POST", "PUT", "DELETE")),
         web.post(STREAM_PATH, whep.post, name="whep"),
         web.get(STREAM_PATH, whep.describe),
         web.options(STREAM_PATH, whep.options),
@@ -93,6 +98,8 @@ def _streams(stage: Stage, doorkeeper: Doorkeeper, liveness: Liveness):
                 if stream.name in stage.flows:  # one that waits has no raster yet
                     video = stage.flows[stream.name].video.format
                     said |= {"width": video.width, "height": video.height, "rate": round(float(video.picture_rate), 3)}
+                if grant.audience is Audience.EXPERT and config.hospital:
+                    said["hospital"] = {"worklist": config.worklist is not None, "pacs": config.pacs is not None}
                 streams.append(said)
         return web.Response(body=json.dumps({"streams": streams}).encode(), content_type="application/json")
     return answer

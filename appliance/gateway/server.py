@@ -15,6 +15,7 @@ from appliance.gateway.access import Doorkeeper
 from appliance.gateway.application import application
 from appliance.gateway.certificate import tls_context
 from appliance.gateway.counts import Counts
+from appliance.gateway.hospital import HospitalDoor
 from appliance.gateway.liveness import SAMPLE_INTERVAL_S, Liveness
 from appliance.gateway.whep import GRANT, Whep
 from appliance.gateway.workers import Life, Workers
@@ -50,7 +51,8 @@ async def serve(stage: Stage) -> None:
     workers = _workers(stage)
     whep = Whep(lambda: {stream.name for stream in stage.config.streams}, doorkeeper, workers, liveness, server.ice_servers, counts, stage.log)
     stage.on_change(lambda: _follow(stage, liveness, workers))
-    app = application(stage, pages.read(), doorkeeper, liveness, whep, counts)
+    hospital = HospitalDoor(stage.peers.get("hospital", ""), lambda: stage.flows, doorkeeper)
+    app = application(stage, pages.read(), doorkeeper, liveness, whep, hospital, counts)
     door = Door(app, stage.sockets["https"], context, counts, stage.log)
     sampling = asyncio.create_task(_sample(liveness, door))
     try:
@@ -60,6 +62,7 @@ async def serve(stage: Stage) -> None:
     finally:
         sampling.cancel()
         await door.close()
+        await hospital.close()
         await workers.close()
 
 
@@ -154,6 +157,8 @@ def shown_path(path: str) -> str:
     if len(parts) > 3 and parts[1] == "whep":
         parts[3] = parts[3][:_SECRET_CHARACTERS_SHOWN] + "..."
         parts = parts[:4]
+    elif len(parts) > 6 and parts[4] == "hospital":
+        parts[6:] = ["..."]  # whose study it is
     return "/".join(parts)[:_PATH_CHARACTERS_SHOWN]
 
 
@@ -179,5 +184,5 @@ def _route(request: web.BaseRequest) -> str:
     if path.startswith("/whep/"):
         return "session" if path.count("/") > 2 else "whep"
     if path.startswith("/api/"):
-        return "streams"
+        return "hospital" if path.split("/")[4:5] == ["hospital"] else "streams"
     return "page"

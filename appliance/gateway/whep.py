@@ -44,7 +44,7 @@ class Whep:
         grant, stream = self._authorise(request)
         if not accepts(request.headers.get("Accept"), SDP):
             raise Problem(406, "not_acceptable", f"The answer is {SDP}, which the Accept header excludes.")
-        offer = await _body(request, SDP, OFFER_BYTES_MAX)
+        offer = await read_body(request, SDP, OFFER_BYTES_MAX)
         if not offer.startswith("v=0"):
             raise Problem(400, "malformed", "The body is not an SDP offer: it does not begin with v=0.")
         if not self._liveness.live(stream, time.monotonic(), REFUSED_AFTER_S):
@@ -97,7 +97,7 @@ class Whep:
             raise Problem(422, "precondition", "ICE is not restarted within a session: open a new one.")
         if self._doorkeeper.etag(session) not in entity_tags(if_match):
             raise Problem(412, "precondition", "If-Match names another ETag than this session's.")
-        await self._workers.ask(worker, "PATCH", session, await _body(request, SDP_FRAGMENT, FRAGMENT_BYTES_MAX), SDP_FRAGMENT)
+        await self._workers.ask(worker, "PATCH", session, await read_body(request, SDP_FRAGMENT, FRAGMENT_BYTES_MAX), SDP_FRAGMENT)
         return web.Response(status=204)
 
     async def session_delete(self, request: web.Request) -> web.Response:
@@ -125,7 +125,7 @@ class Whep:
         return self._doorkeeper.worker_of(session, stream, grant.audience), session
 
 
-async def _body(request: web.Request, media_type: str, octets_max: int) -> str:
+async def read_body(request: web.Request, media_type: str, octets_max: int) -> str:
     """The request's text. Problem 415, 413, 408 or 400 if it is of another type, too large, too slow or not UTF-8."""
     if request.content_type != media_type:
         headers = {"Accept-Patch" if request.method == "PATCH" else "Accept-Post": media_type}

@@ -248,8 +248,8 @@ FANOUT = EVERY_STAGE + (
 
 GATEWAY_REFUSALS = (
     "no_token", "bad_token", "forbidden", "unknown_stream", "unknown_session", "unknown_page", "method", "media_type", "not_acceptable", "too_large",
-    "too_slow", "malformed", "unusable_offer", "precondition", "not_live", "full", "busy", "no_worker", "connections", "internal")
-GATEWAY_ROUTES = ("page", "streams", "whep", "session", "other")
+    "too_slow", "malformed", "unusable_offer", "precondition", "not_live", "full", "busy", "no_worker", "no_hospital", "connections", "internal")
+GATEWAY_ROUTES = ("page", "streams", "whep", "session", "hospital", "other")
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 GATEWAY = EVERY_STAGE + (
     Metric("appliance_gateway_requests_total", COUNTER, "HTTP requests answered, by route and class of status",
@@ -260,6 +260,31 @@ GATEWAY = EVERY_STAGE + (
     Metric("appliance_gateway_malformed_total", COUNTER, "Connections that spoke neither TLS nor HTTP", _reasons("tls", "http"), scope=()),
     Metric("appliance_gateway_connections", GAUGE, "Open HTTPS connections", scope=()),
 )
+
+HOSPITAL_PEERS = ("worklist", "pacs")
+# What became of a request to the hospital's systems: an answer; none (no route, no listener, TLS); one that took too long; a refusal; nonsense.
+HOSPITAL_RESULTS = ("ok", "unreachable", "timeout", "refused", "malformed")
+SNAPSHOT_REFUSALS = ("no_picture", "no_patient", "mismatch", "queue_full", "busy", "disk")
+PEER_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
+_PEER = (("peer", HOSPITAL_PEERS),)
+HOSPITAL = EVERY_STAGE + (
+    Metric("appliance_hospital_requests_total", COUNTER, "Requests to the hospital's systems, by what became of them",
+           (*_PEER, ("result", HOSPITAL_RESULTS)), scope=()),
+    Metric("appliance_hospital_request_seconds", HISTOGRAM, "Time that the hospital's systems took for a request", _PEER, scope=(), buckets_s=PEER_BUCKETS_S),
+    Metric("appliance_hospital_answering", GAUGE, "1 while the system answered our last request", _PEER, scope=()),
+    Metric("appliance_hospital_snapshots_waiting", GAUGE, "Pictures on disk that the PACS has not confirmed", scope=()),
+    Metric("appliance_hospital_snapshots_waiting_bytes", GAUGE, "Octets of these pictures", scope=()),
+    Metric("appliance_hospital_snapshots_oldest_seconds", GAUGE, "Age of the oldest of these pictures", scope=()),
+    Metric("appliance_hospital_snapshots_stored_total", COUNTER, "Pictures that the PACS confirmed", scope=()),
+    Metric("appliance_hospital_snapshots_rejected_total", COUNTER, "Times that the PACS answered and would not keep a picture", scope=()),
+)
+HOSPITAL_STREAM = (
+    Metric("appliance_hospital_snapshots_total", COUNTER, "Snapshots and bookmarks taken: of the very frame asked for, or of one near it",
+           (("frame", ("exact", "near")),)),
+    Metric("appliance_hospital_snapshots_refused_total", COUNTER, "Snapshots not taken, by reason", _reasons(*SNAPSHOT_REFUSALS)),
+    Metric("appliance_hospital_mismatch", GAUGE, "1 while the case chosen and the theatre's metadata name different patients"),
+)
+"""What the hospital's stage counts for each stream."""
 
 CLOCK_SOURCES = ("ptp", "kernel", "none")
 EXPORTER = EVERY_STAGE + (

@@ -10,7 +10,7 @@ from uuid import uuid4
 from pydicom.dataset import Dataset
 
 from appliance.protocol.dicom_rtv import ST2110_20_PROGRESSIVE, VIDEO_ENDOSCOPIC
-from appliance.source import icc
+from appliance.protocol import icc
 from appliance.version import VERSION
 
 _UTC_FRAME_OF_REFERENCE = "1.2.840.10008.15.1.1"  # well-known, PS3.6 Annex A

@@ -226,6 +226,18 @@ int ring_lease_next(struct ring *ring, uint32_t reader)
     return -1;
 }
 
+int ring_lease_slot(struct ring *ring, uint32_t reader, uint32_t slot)
+{
+    uint64_t control = atomic_load_explicit(&ring->slots[slot].control, memory_order_relaxed);
+    while (control_state(control) == RING_PUBLISHED && !(control & 1ull << reader)) {
+        /* ORDER: lease, pairs with publish: we see the whole header and payload, whichever frame it is by now. */
+        if (atomic_compare_exchange_weak_explicit(&ring->slots[slot].control, &control, control | 1ull << reader,
+                                                  memory_order_acquire, memory_order_relaxed))
+            return (int)slot;
+    }
+    return -1;
+}
+
 void ring_release(struct ring *ring, uint32_t reader, int slot)
 {
     /* ORDER: release, pairs with claim: our reads are over before the writer may write. */

@@ -85,6 +85,8 @@ void ring_attach(struct ring *ring, uint32_t reader);
 void ring_detach(struct ring *ring, uint32_t reader);
 int ring_lease_latest(struct ring *ring, uint32_t reader);
 int ring_lease_next(struct ring *ring, uint32_t reader);
+/* The frame in this slot, old or new, if it holds one that this reader does not lease yet (policy LATEST): for who looks back. Moves no cursor. */
+int ring_lease_slot(struct ring *ring, uint32_t reader, uint32_t slot);
 void ring_release(struct ring *ring, uint32_t reader, int slot);
 
 /* Supervisor, after it has reaped the reader's process: gives back what the dead reader leased. */

@@ -92,7 +92,8 @@ class RingModel(RuleBasedStateMachine):
             slot, number = self.leases.pop(reader)
             assert int.from_bytes(memoryview(slot)[:8], "little") == number, "a leased slot was overwritten"
             slot.release()
-            self.cursor[reader] = number
+            if self.policy == EVERY:
+                self.cursor[reader] = number
             return
         take = self.readers[reader].lease_next if self.policy == EVERY else self.readers[reader].lease_latest
         slot = take()
@@ -105,6 +106,19 @@ class RingModel(RuleBasedStateMachine):
         self.leases[reader] = (slot, expected)
         if self.policy == LATEST:
             self.cursor[reader] = expected
+
+    @precondition(lambda self: self.policy == LATEST and self.readers.keys() - self.leases.keys())
+    @rule(which=st.integers(0, 10), index=st.integers(0, 5))
+    def look_back(self, which, index):
+        """Any frame that the ring still has can be leased by its slot; no cursor moves by it."""
+        free = sorted(self.readers.keys() - self.leases.keys())
+        reader, skipped = free[which % len(free)], self.readers[free[which % len(free)]].skipped
+        slot = self.readers[reader].lease_slot(index % self.slots)
+        if slot is not None:
+            assert 1 <= slot.number <= self.published
+            self.leases[reader] = (slot, slot.number)
+            assert self.readers[reader].lease_slot(index % self.slots) is None, "one lease of a reader at a slot"
+        assert self.readers[reader].skipped == skipped
 
     @precondition(lambda self: self.readers)
     @rule(which=st.integers(0, 10))

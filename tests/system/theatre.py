@@ -29,6 +29,8 @@ title = "Endoscope, theatre 3"
 interface = "lo"
 video = "endoscope.sdp"
 metadata = "endoscope-metadata.sdp"
+{stream}
+{tables}
 """
 
 
@@ -75,13 +77,13 @@ class Theatre:
 
     stream = "endoscope"
 
-    def __init__(self, folder: Path, source_options=(), server="", encoder=""):
+    def __init__(self, folder: Path, source_options=(), server="", encoder="", stream="", tables=""):
         self.folder, self.source_options = folder, list(source_options)
         self.https_port, self.metrics_port = free_ports(2)
         self.url = f"https://127.0.0.1:{self.https_port}"
         self.metrics_url = f"http://127.0.0.1:{self.metrics_port}/metrics"
         self.config_path = folder / "appliance.toml"
-        self.config_path.write_text(CONFIG.format(https=self.https_port, metrics=self.metrics_port, server=server, encoder=encoder))
+        self.config_path.write_text(CONFIG.format(https=self.https_port, metrics=self.metrics_port, server=server, encoder=encoder, stream=stream, tables=tables))
         self.log_path = folder / "appliance.log"
         self.source = self.process = None
 

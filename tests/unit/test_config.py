@@ -47,7 +47,7 @@ def test_the_example_says_the_defaults():
 
 
 def test_every_commented_line_of_the_example_is_valid_when_uncommented():
-    lines = [line.removeprefix("# ") if " = " in line or "# [[" in line else line for line in config.example().splitlines()]
+    lines = [line.removeprefix("# ") if " = " in line or "# [" in line else line for line in config.example().splitlines()]
     read = config.parse("\n".join(lines), PATH)
     assert read.server.certificate == Path("/etc/appliance/server.crt")
     assert read.server.ice_servers == (config.IceServer("turn:turn.example:3478", "viewer", "credential-of-the-turn-server"),)

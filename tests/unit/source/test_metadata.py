@@ -5,9 +5,9 @@ from fractions import Fraction
 
 import pytest
 
-from appliance.protocol import dicom_rtv, rtp, sdp
+from appliance.protocol import dicom_rtv, icc, rtp, sdp
 from appliance.protocol.grain import GrainAssembler
-from appliance.source import icc, metadata
+from appliance.source import metadata
 from appliance.source.instrument import Pose
 from appliance.source.options import add_arguments, plan
 
