@@ -125,13 +125,15 @@ def _attribute(image: Dataset, press: Press) -> None:
                 value = static[keyword].value
                 setattr(image, keyword, value)  # decoded: written anew in UTF-8
     elif case is not None:
-        image.PatientName, image.PatientID, image.PatientBirthDate, image.PatientSex = case.patient_name, case.patient_id, case.birth_date, case.sex
-        if case.issuer:
-            image.IssuerOfPatientID = case.issuer
-        image.StudyInstanceUID = case.study_uid or _derived("study", case.key, case.date)
         image.AccessionNumber, image.StudyDescription = case.accession_number, case.description
         image.StudyID = (case.procedure_id or case.accession_number)[:16]
         image.StudyDate, image.StudyTime = press.utc.strftime("%Y%m%d"), press.utc.strftime("%H%M%S")
+    if case is not None and not image.get("PatientID") and not image.get("PatientName"):
+        image.PatientName, image.PatientID, image.PatientBirthDate, image.PatientSex = case.patient_name, case.patient_id, case.birth_date, case.sex
+        if case.issuer:
+            image.IssuerOfPatientID = case.issuer
+    if not image.get("StudyInstanceUID"):
+        image.StudyInstanceUID = case.study_uid if case and case.study_uid else _derived("study", str(image.get("PatientID")), press.utc.strftime("%Y%m%d"))
     if case is not None and "RequestAttributesSequence" not in image and (case.procedure_id or case.step_id):
         request = Dataset()
         request.RequestedProcedureID, request.ScheduledProcedureStepID = case.procedure_id or case.step_id, case.step_id or case.procedure_id

@@ -74,7 +74,8 @@ class Snapshots:
                 raise SnapshotRefused("no_patient", "The theatre's metadata do not say whose picture this is just now; press again when the patient is shown.")
             if self._cases.mismatch(stream):
                 raise SnapshotRefused("mismatch", "The case chosen is not the patient that the theatre names. Choose the right case, or none, and press again.")
-            return static, case
+            if case or static.get("PatientID") or static.get("PatientName"):
+                return static, case
         if case is None:
             raise SnapshotRefused("no_patient", "Nobody has said whose picture this is: choose the case from the worklist, and press again.")
         return None, case

@@ -19,7 +19,8 @@ from appliance.protocol import dicom_rtv
 from appliance.runtime.ring import RingReader, Slot
 
 STATIC_LIMIT_NS = 5_000_000_000  # the source repeats it once a second at least (PS3.22 section 6.2.2)
-SAME_FRAME_TICKS = 1             # a viewer's first frame after a move to another level may be one tick off
+ENDED_LIMIT_NS = 10_000_000_000  # for how long a frame from before a change of patient might still be asked for
+SAME_FRAME_TICKS = 1  # a viewer's first frame after a move to another level may be one tick off
 FRAME_DISTANCE_TICKS_MAX = 2 * 90_000
 RECORD_DISTANCE_TICKS_MAX = 90_000
 _TRIES = 4
@@ -46,7 +47,7 @@ class Theatre:
         self.format, self._raw, self._records = video, raw, records
         self._static: Dataset | None = None
         self._instance_uid = ""
-        self._ended_tai_ns = 0
+        self._ended_tai_ns = self._ended_rtp_timestamp = 0  # when the patient before was let go of, and at which frame
         self._static_tai_ns = 0
 
     @property
@@ -60,8 +61,8 @@ class Theatre:
             return
         newest: tuple[int, bytes] | None = None
         for slot in _published(self._records):
-            if slot.flags & DISCONTINUITY:
-                self._ended_tai_ns = max(self._ended_tai_ns, slot.publish_tai_ns)
+            if slot.flags & DISCONTINUITY and slot.publish_tai_ns > self._ended_tai_ns:
+                self._ended_tai_ns, self._ended_rtp_timestamp = slot.publish_tai_ns, slot.rtp_timestamp
             if slot.flags & STATIC and slot.publish_tai_ns > max(self._static_tai_ns, newest[0] if newest else 0):
                 newest = slot.publish_tai_ns, _payload(slot)
         if self._static_tai_ns < self._ended_tai_ns:
@@ -97,7 +98,9 @@ class Theatre:
             distance = abs(_ticks_between(slot.rtp_timestamp, rtp_timestamp))
             if distance <= RECORD_DISTANCE_TICKS_MAX and (nearest is None or distance < nearest[0]):
                 nearest = distance, _payload(slot)
-        if nearest is None:
+        # A frame of the patient before is not of the one who is named now, even in the same session.
+        before = clock.tai_ns() - self._ended_tai_ns < ENDED_LIMIT_NS and _ticks_between(rtp_timestamp, self._ended_rtp_timestamp) < 0
+        if nearest is None or before:
             return None
         try:
             instance_uid = dicom_rtv.check_grain(nearest[1]).instance_uid

@@ -80,6 +80,13 @@ def test_nobody_is_named_before_a_static_part_came_or_after_the_session_changed(
     assert bench.theatre.static_part(1800) is None, "a frame of the patient before is not the next one's"
 
 
+def test_another_patient_in_the_same_session_is_another_patient(bench):
+    uid = bench.say("P-1", rtp_timestamp=0, static=True)
+    bench.say("P-2", rtp_timestamp=1800, static=True, uid=uid, flags=DISCONTINUITY)
+    assert bench.theatre.static_part(1800).PatientID == bench.theatre.static_part(3600).PatientID == "P-2"
+    assert bench.theatre.static_part(0) is None, "a frame of the patient before is not the next one's"
+
+
 def test_a_static_part_that_nobody_repeats_ends(bench):
     bench.say("P-1", rtp_timestamp=0, static=True, publish_tai_ns=clock.tai_ns() - STATIC_LIMIT_NS - 1)
     assert bench.theatre.static_part(0) is None
