@@ -31,7 +31,6 @@ DAY_MARGIN = timedelta(hours=12)  # a case that began before midnight is today's
 class _Desk:
     """What is known of one stream's cases."""
 
-    station: str
     listed: dict[str, Case] = field(default_factory=dict)
     offered: dict[str, Case] = field(default_factory=dict)  # by searches of experts
     case: Case | None = None
@@ -45,10 +44,10 @@ class _Desk:
 class Cases:
     """Of all streams. `worklist` None: there is none, and everything here says so."""
 
-    def __init__(self, theatres: dict[str, Theatre], stations: dict[str, str], worklist: Worklist | None, modality: str, peer: Peer | None, state: Path,
+    def __init__(self, theatres: dict[str, Theatre], worklist: Worklist | None, modality: str, peer: Peer | None, state: Path,
                  log: logging.Logger) -> None:
         self._theatres, self._worklist, self._modality, self._peer, self._path, self._log = theatres, worklist, modality, peer, state, log
-        self._desks = {stream: _Desk(stations.get(stream, "")) for stream in theatres}
+        self._desks: dict[str, _Desk] = {}
         self._recall()
 
     async def run(self) -> None:
@@ -56,9 +55,9 @@ class Cases:
         while self._worklist is not None:
             pause_s = REFRESH_S
             try:
-                for stream in self._desks:
+                for stream in list(self._theatres):
                     await self.refresh(stream)
-                if not self._peer.asked or not any(desk.station for desk in self._desks.values()):
+                if not self._peer.asked or not any(theatre.station for theatre in self._theatres.values()):
                     async with self._peer.request():
                         await asyncio.to_thread(self._worklist.echo)
             except PeerFailed as error:
@@ -70,17 +69,22 @@ class Cases:
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s:
             await asyncio.sleep(1.0)
-            if any(self._wanted(stream) not in ((), desk.matched_for) for stream, desk in self._desks.items()) and not self._peer.problem:
+            if not self._peer.problem and any(self._wanted(stream) not in ((), self._desk(stream).matched_for) for stream in self._theatres):
                 return
+
+    def _desk(self, stream: str) -> _Desk:
+        return self._desks.setdefault(stream, _Desk())
 
     async def refresh(self, stream: str) -> None:
         """Lists the station's cases, and matches. PeerFailed if the worklist gives no answer."""
-        desk = self._desks[stream]
-        if desk.station:
+        desk = self._desk(stream)
+        station = self._theatres[stream].station
+        if station:
             # Some worklists know the place as an AE title, others as a station name.
-            found = await self._find(station=desk.station) or await self._find(station_name=desk.station)
+            found = await self._find(station=station) or await self._find(station_name=station)
             desk.listed = {case.key: case for case in found}
-        await self._match(stream, desk)
+        if stream in self._theatres:  # it may have ended meanwhile
+            await self._match(stream, desk)
 
     def _wanted(self, stream: str) -> tuple:
         """What an automatic match goes by: the theatre's session and patient."""
@@ -88,23 +92,26 @@ class Cases:
         return (theatre.instance_uid, theatre.patient_id, theatre.accession_number) if theatre else ()
 
     async def _match(self, stream: str, desk: _Desk) -> None:
-        theatre = self._theatres[stream].case()
+        theatre, station = self._theatres[stream].case(), self._theatres[stream].station
         self._end_choice(stream, desk, theatre)
-        if desk.chosen:
-            return
         case, how, wanted = None, "", self._wanted(stream)
+        if desk.chosen:
+            desk.matched_for = wanted
+            return
         if theatre is not None:
             for keyword, name in (("accession_number", "accession number"), ("patient_id", "patient ID")):
                 value = getattr(theatre, keyword)
                 found = await self._find(**{keyword: value}) if is_literal(value) else []
-                if keyword == "patient_id" and len(found) > 1 and desk.station:
-                    found = [one for one in found if desk.station in (one.station, one.station_name)] or found
+                if keyword == "patient_id" and len(found) > 1 and station:
+                    found = [one for one in found if station in (one.station, one.station_name)] or found
                 if len(found) == 1:
                     case, how = found[0], name
                     break
         if case is None and len(desk.listed) == 1:
             case, how = next(iter(desk.listed.values())), "the only case of this station"
-        desk.case, desk.how, desk.matched_for = case, how, wanted
+        if not desk.chosen:  # by somebody, meanwhile
+            desk.case, desk.how = case, how
+        desk.matched_for = wanted
 
     def _end_choice(self, stream: str, desk: _Desk, theatre: Case | None) -> None:
         over = desk.until_s <= time.time() or (theatre is not None and desk.session not in ("", theatre.instance_uid))
@@ -122,7 +129,7 @@ class Cases:
 
     async def search(self, stream: str, patient_id: str, accession_number: str) -> list[Case]:
         """What an expert looks for; without keys the station's list, anew. PeerFailed if the worklist gives no answer."""
-        desk = self._desks[stream]
+        desk = self._desk(stream)
         if not patient_id and not accession_number:
             await self.refresh(stream)
             return sorted(desk.listed.values(), key=lambda case: (case.date, case.time))
@@ -133,7 +140,7 @@ class Cases:
 
     def choose(self, stream: str, key: str, subject: str) -> bool:
         """Makes a case that was listed or found the stream's; False if it is none of these."""
-        desk = self._desks[stream]
+        desk = self._desk(stream)
         case = desk.listed.get(key) or desk.offered.get(key)
         if case is None:
             return False
@@ -145,26 +152,26 @@ class Cases:
 
     def clear(self, stream: str, subject: str) -> None:
         """No case is the stream's, until one is chosen or the theatre's patient changes."""
-        theatre, desk = self._theatres[stream].case(), self._desks[stream]
+        theatre, desk = self._theatres[stream].case(), self._desk(stream)
         desk.session, desk.until_s = theatre.instance_uid if theatre else "", time.time() + CHOICE_LIMIT_S
         self._set(desk, None, f"none, chosen by {subject}", chosen=True)
         self._log.info("%s: %s chose no case", stream, subject)
 
     def case(self, stream: str) -> Case | None:
         """The stream's case."""
-        return self._desks[stream].case
+        return self._desk(stream).case
 
     def mismatch(self, stream: str) -> list[dict[str, str]]:
         """What speaks against the case and the theatre's metadata being of one patient."""
-        case, theatre = self._desks[stream].case, self._theatres[stream].case()
+        case, theatre = self._desk(stream).case, self._theatres[stream].case()
         return differences(case, theatre) if case and theatre else []
 
     def shown(self, stream: str) -> dict[str, object] | None:
         """For the expert's page; None without a worklist."""
         if self._worklist is None:
             return None
-        desk = self._desks[stream]
-        return {**self._peer.shown(), "station": desk.station, "listed": len(desk.listed), "case": desk.case.shown() if desk.case else None, "how": desk.how,
+        desk = self._desk(stream)
+        return {**self._peer.shown(), "station": self._theatres[stream].station, "listed": len(desk.listed), "case": desk.case.shown() if desk.case else None, "how": desk.how,
                 "mismatch": self.mismatch(stream)}
 
     def _set(self, desk: _Desk, case: Case | None, how: str, chosen: bool) -> None:
@@ -184,7 +191,7 @@ class Cases:
             kept = json.loads(self._path.read_text())
             for stream, one in kept.items():
                 if stream in self._desks and one["until_s"] > time.time():
-                    desk = self._desks[stream]
+                    desk = self._desk(stream)
                     desk.case, desk.how, desk.session, desk.until_s, desk.chosen = Case(**one["case"]), one["how"], one["session"], one["until_s"], True
         except FileNotFoundError:
             return

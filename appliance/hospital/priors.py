@@ -28,7 +28,7 @@ class Priors:
 
     def __init__(self, theatres: dict[str, Theatre], cases: Cases, archive: Archive, peer: Peer) -> None:
         self._theatres, self._cases, self._archive, self._peer = theatres, cases, archive, peer
-        self._shelves: dict[str, _Shelf] = {stream: _Shelf() for stream in theatres}
+        self._shelves: dict[str, _Shelf] = {}
 
     def patient(self, stream: str) -> str:
         """Whose studies may be seen now, "" for nobody's: nobody is named, or two are."""
@@ -43,7 +43,7 @@ class Priors:
 
     def _shelf(self, stream: str) -> _Shelf:
         patient = self._patient(stream)
-        if self._shelves[stream].patient != patient:
+        if stream not in self._shelves or self._shelves[stream].patient != patient:
             self._shelves[stream] = _Shelf(patient)
         return self._shelves[stream]
 

@@ -59,11 +59,8 @@ class Hospital:
     """Everything of the stage."""
 
     def __init__(self, stage: Stage) -> None:
-        self._stage, config = stage, stage.config
-        self._theatres = {
-            stream.name: Theatre(stage.flows[stream.name].video.format, stage.readers.get(f"raw.{stream.name}"), stage.readers.get(f"records.{stream.name}.expert.hospital"))
-            for stream in config.streams}
-        self._mismatches = {name: stage.counters.gauge("appliance_hospital_mismatch", stream=name) for name in self._theatres}
+        self._stage = stage
+        self._theatres: dict[str, Theatre] = {}  # by stream; whoever has it sees streams come and go
         self.archive: Archive | None = None
         self.snapshots: Snapshots | None = None
         self.priors: Priors | None = None
@@ -75,8 +72,9 @@ class Hospital:
         state_dir = config.server.state_dir
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         worklist = Worklist(config.worklist.peer) if config.worklist else None
-        stations = {stream.name: stream.station for stream in config.streams}
-        self.cases = Cases(self._theatres, stations, worklist, config.worklist.modality if config.worklist else "",
+        self._follow_streams()
+        stage.on_change(self._follow_streams)
+        self.cases = Cases(self._theatres, worklist, config.worklist.modality if config.worklist else "",
                            Peer("worklist", stage.counters) if config.worklist else None, state_dir / "cases.json", stage.log)
         tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self.cases.run())]
         if config.pacs:
@@ -101,10 +99,20 @@ class Hospital:
         stage = self._stage
         self.archive, self.pacs = open_archive(pacs), Peer("pacs", stage.counters)
         queue = Queue(stage.config.server.state_dir / "snapshots", pacs.queue_mb << 20, stage.log)
-        titles = {stream.name: stream.title for stream in stage.config.streams}
-        self.snapshots = Snapshots(self._theatres, titles, self.cases, queue, pacs.full_depth, stage.counters)
+        self.snapshots = Snapshots(self._theatres, self.cases, queue, pacs.full_depth, stage.counters)
         self.priors = Priors(self._theatres, self.cases, self.archive, self.pacs)
         return Delivery(queue, self.archive, self.pacs, stage.counters, stage.log)
+
+    def _follow_streams(self) -> None:
+        """A theatre for each stream that runs; one whose rings changed begins anew, without a patient."""
+        stage, running = self._stage, {stream.name: stream for stream in self._stage.config.streams if stream.name in self._stage.flows}
+        for name in self._theatres.keys() - running.keys():
+            del self._theatres[name]
+        for name, stream in running.items():
+            ends = stage.flows[name].video.format, stage.readers.get(f"raw.{name}"), stage.readers.get(f"records.{name}.expert.hospital")
+            if name not in self._theatres or not self._theatres[name].reads(*ends):
+                self._theatres[name] = Theatre(*ends)
+            self._theatres[name].title, self._theatres[name].station = stream.title, stream.station
 
     def _ended(self, task: asyncio.Task) -> None:
         if not task.cancelled() and task.exception():
@@ -116,7 +124,7 @@ class Hospital:
         while True:
             for name, theatre in self._theatres.items():
                 theatre.follow()
-                self._mismatches[name].set(int(bool(self.cases.mismatch(name))))
+                self._stage.counters.gauge("appliance_hospital_mismatch", stream=name).set(int(bool(self.cases.mismatch(name))))
             await asyncio.sleep(FOLLOW_INTERVAL_S)
 
     def knows(self, stream: str) -> bool:

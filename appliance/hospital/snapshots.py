@@ -15,9 +15,8 @@ from appliance.hospital.cases import Cases
 from appliance.hospital.identity import Case
 from appliance.hospital.problem import SnapshotRefused
 from appliance.hospital.queue import HELD, REJECTED, STORED, Picture, Queue
-from appliance.hospital.theatre import Theatre
+from appliance.hospital.theatre import RawFrame, Theatre
 from appliance.runtime.counters import Counters
-from appliance.runtime.metrics import SNAPSHOT_REFUSALS
 
 UNDER_WAY_MAX = 4       # presses that are made into pictures at once: each holds a raw frame
 NOTE_WAIT_S = 120.0     # for how long a bookmark waits for its note; then it goes without
@@ -28,46 +27,42 @@ _TICKS_A_MS = 90
 class Snapshots:
     """Of all streams."""
 
-    def __init__(self, theatres: dict[str, Theatre], titles: dict[str, str], cases: Cases, queue: Queue, full_depth: bool, counters: Counters) -> None:
-        self._theatres, self._titles, self._cases, self._queue, self._full_depth = theatres, titles, cases, queue, full_depth
+    def __init__(self, theatres: dict[str, Theatre], cases: Cases, queue: Queue, full_depth: bool, counters: Counters) -> None:
+        self._theatres, self._cases, self._queue, self._full_depth, self._counters = theatres, cases, queue, full_depth, counters
         # One at a time: the picture's own processes need the cores.
         self._pool = ThreadPoolExecutor(1, "snapshot")
         self._under_way = 0
-        self._taken = {(stream, frame): counters.counter("appliance_hospital_snapshots_total", stream=stream, frame=frame)
-                       for stream in theatres for frame in ("exact", "near")}
-        self._refused = {(stream, reason): counters.counter("appliance_hospital_snapshots_refused_total", stream=stream, reason=reason)
-                         for stream in theatres for reason in SNAPSHOT_REFUSALS}
 
     async def take(self, stream: str, rtp_timestamp: int, subject: str, bookmark: bool) -> dict[str, object]:
         """The picture of that frame, on the disk. SnapshotRefused if there is none to store."""
+        count, theatre = functools.partial(self._counters.counter, stream=stream), self._theatres[stream]
         try:
             if self._under_way >= UNDER_WAY_MAX:
                 raise SnapshotRefused("busy", "Several pictures are being stored already; press again in a moment.")
             self._under_way += 1
             try:
-                pictures = await self._made(stream, rtp_timestamp, subject, bookmark)
+                pictures = await self._made(stream, theatre, rtp_timestamp, subject, bookmark)
             finally:
                 self._under_way -= 1
         except SnapshotRefused as refusal:
-            self._refused[stream, refusal.reason].add()
+            count("appliance_hospital_snapshots_refused_total", reason=refusal.reason).add()
             raise
-        self._taken[stream, "near" if pictures[0].offset_ms else "exact"].add()
-        return shown([pictures[0]]) | {"bits": 8 if len(pictures) == 1 else self._theatres[stream].format.depth}
+        count("appliance_hospital_snapshots_total", frame="near" if pictures[0].offset_ms else "exact").add()
+        return shown([pictures[0]]) | {"bits": 8 if len(pictures) == 1 else theatre.format.depth}
 
-    async def _made(self, stream: str, rtp_timestamp: int, subject: str, bookmark: bool) -> list[Picture]:
-        theatre = self._theatres[stream]
+    async def _made(self, stream: str, theatre: Theatre, rtp_timestamp: int, subject: str, bookmark: bool) -> list[Picture]:
         # First of all: the ring goes on meanwhile.
         frame = theatre.frame(rtp_timestamp)
-        static, case = self._owner(stream, frame.rtp_timestamp)
+        static, case = self._owner(stream, theatre, frame.rtp_timestamp)
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, self._store, stream, frame, static, case, subject, bookmark)
+            return await loop.run_in_executor(self._pool, self._store, stream, theatre.title, frame, static, case, subject, bookmark)
         except (OSError, sqlite3.Error) as error:
             raise SnapshotRefused("disk", f"The appliance could not write the picture to its disk ({error}).") from error
 
-    def _owner(self, stream: str, rtp_timestamp: int) -> tuple[Dataset | None, Case | None]:
+    def _owner(self, stream: str, theatre: Theatre, rtp_timestamp: int) -> tuple[Dataset | None, Case | None]:
         """Whose the frame is: the theatre's static part, and the chosen case beside it or in its place."""
-        theatre, case = self._theatres[stream], self._cases.case(stream)
+        case = self._cases.case(stream)
         if theatre.has_metadata:
             static = theatre.static_part(rtp_timestamp)
             if static is None:
@@ -80,9 +75,9 @@ class Snapshots:
             raise SnapshotRefused("no_patient", "Nobody has said whose picture this is: choose the case from the worklist, and press again.")
         return None, case
 
-    def _store(self, stream, frame, static, case, subject, bookmark) -> list[Picture]:
+    def _store(self, stream: str, title: str, frame: RawFrame, static: Dataset | None, case: Case | None, subject: str, bookmark: bool) -> list[Picture]:
         utc = image.captured_utc(frame.capture_tai_ns)
-        press = image.Press(frame, self._titles[stream], static, case, subject, bookmark, self._queue.count(stream) + 1, utc)
+        press = image.Press(frame, title, static, case, subject, bookmark, self._queue.count(stream) + 1, utc)
         offset_ms = round(frame.offset_ticks / _TICKS_A_MS)
         return self._queue.add(list(image.instances(press, self._full_depth)), stream, int(utc.timestamp() * 1000), bookmark, offset_ms,
                                time.time() + NOTE_WAIT_S if bookmark else 0.0)

@@ -43,12 +43,17 @@ class RawFrame:
 class Theatre:
     """One stream's rings. `raw` or `records` None: there is no PACS, or no metadata flow."""
 
-    def __init__(self, video: VideoFormat, raw: RingReader | None, records: RingReader | None) -> None:
+    def __init__(self, video: VideoFormat, raw: RingReader | None, records: RingReader | None, title: str = "", station: str = "") -> None:
         self.format, self._raw, self._records = video, raw, records
+        self.title, self.station = title, station  # as the configuration calls them now
         self._static: Dataset | None = None
         self._instance_uid = ""
         self._ended_tai_ns = self._ended_rtp_timestamp = 0  # when the patient before was let go of, and at which frame
         self._static_tai_ns = 0
+
+    def reads(self, video: VideoFormat, raw: RingReader | None, records: RingReader | None) -> bool:
+        """Whether it is of this format and these rings."""
+        return self.format == video and self._raw is raw and self._records is records
 
     @property
     def has_metadata(self) -> bool:
