@@ -91,8 +91,8 @@ def _streams(stage: Stage, doorkeeper: Doorkeeper, liveness: Liveness):
     """GET /api/streams: the streams that the token allows."""
     async def answer(request: web.Request) -> web.Response:
         grant = request[GRANT] = doorkeeper.grant(request.headers.get("Authorization"))
-        streams, now_s = [], time.monotonic()
-        for stream in stage.config.streams:
+        config, streams, now_s = stage.config, [], time.monotonic()
+        for stream in config.streams:
             if grant.allows(stream.name):
                 said = {"name": stream.name, "title": stream.title, "audience": grant.audience.value, "live": liveness.live(stream.name, now_s)}
                 if stream.name in stage.flows:  # one that waits has no raster yet
