@@ -9,10 +9,13 @@ from uuid import uuid4
 
 from pydicom.dataset import Dataset
 
-from appliance.protocol.dicom_rtv import ST2110_20_PROGRESSIVE, VIDEO_ENDOSCOPIC
+from appliance.frame import VideoFormat
 from appliance.protocol import icc
+from appliance.protocol.dicom_rtv import ST2110_20_INTERLACED, ST2110_20_PROGRESSIVE, VIDEO_ENDOSCOPIC
 from appliance.version import VERSION
 
+# Source: PS3.5 8.2.13.
+_INTERPRETATIONS = {"RGB": "RGB", "YCbCr-4:4:4": "YBR_FULL", "YCbCr-4:2:2": "YBR_FULL_422", "YCbCr-4:2:0": "YBR_PARTIAL_420"}
 _UTC_FRAME_OF_REFERENCE = "1.2.840.10008.15.1.1"  # well-known, PS3.6 Annex A
 
 
@@ -21,7 +24,7 @@ def new_uid() -> str:
     return f"2.25.{uuid4().int}"
 
 
-def static_part(instance_uid: str, video_source_id: bytes, video_flow_id: bytes, depth: int, rate: Fraction) -> Dataset:
+def static_part(instance_uid: str, video_source_id: bytes, video_flow_id: bytes, format: VideoFormat) -> Dataset:
     """The static part. `instance_uid` is also in each grain's group 0002; the ids are the 16 octets of the video flow's UUIDs."""
     now = datetime.now(timezone.utc)
     case = Dataset()
@@ -32,9 +35,9 @@ def static_part(instance_uid: str, video_source_id: bytes, video_flow_id: bytes,
     case.StudyTime = case.SeriesTime = case.ContentTime = now.strftime("%H%M%S")
     case.TimezoneOffsetFromUTC = "+0000"
     _patient_and_study(case)
-    _device(case, rate)
-    _picture(case, depth)
-    case.RealTimeBulkDataFlowSequence = [_flow(video_source_id, video_flow_id)]
+    _device(case, format.picture_rate)
+    _picture(case, format)
+    case.RealTimeBulkDataFlowSequence = [_flow(video_source_id, video_flow_id, format.by_fields)]
     case.SharedFunctionalGroupsSequence = [Dataset()]
     return case
 
@@ -64,10 +67,10 @@ def _device(case: Dataset, rate: Fraction) -> None:
     case.RecommendedDisplayFrameRateInFloat = float(rate)
 
 
-def _picture(case: Dataset, depth: int) -> None:
+def _picture(case: Dataset, format: VideoFormat) -> None:
     case.InstanceNumber, case.PatientOrientation = 1, None
-    # Source: PS3.5 8.2.13 maps YCbCr-4:2:2 to this interpretation.
-    case.SamplesPerPixel, case.PhotometricInterpretation, case.PlanarConfiguration = 3, "YBR_FULL_422", 0
+    depth = format.depth
+    case.SamplesPerPixel, case.PhotometricInterpretation, case.PlanarConfiguration = 3, _INTERPRETATIONS[format.sampling], 0
     case.BitsAllocated, case.BitsStored, case.HighBit = (8 if depth == 8 else 16), depth, depth - 1
     case.PixelRepresentation, case.LossyImageCompression = 0, "00"
     case.BurnedInAnnotation = "NO"
@@ -79,9 +82,10 @@ def _picture(case: Dataset, depth: int) -> None:
     case.AnatomicRegionSequence = [region]
 
 
-def _flow(source_id: bytes, flow_id: bytes) -> Dataset:
+def _flow(source_id: bytes, flow_id: bytes, by_fields: bool) -> Dataset:
     flow, identity = Dataset(), Dataset()
-    identity.FlowIdentifier, identity.FlowTransferSyntaxUID, identity.FlowRTPSamplingRate = flow_id, ST2110_20_PROGRESSIVE, 90_000
+    syntax = ST2110_20_INTERLACED if by_fields else ST2110_20_PROGRESSIVE
+    identity.FlowIdentifier, identity.FlowTransferSyntaxUID, identity.FlowRTPSamplingRate = flow_id, syntax, 90_000
     flow.SourceIdentifier = source_id
     flow.FlowIdentifierSequence = [identity]
     return flow

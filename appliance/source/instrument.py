@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from appliance.source.colour import samples
+from appliance.source.colour import WEIGHTS, samples
 from cext import source as native
 
 SHADOW, SHAFT, STEEL, JAW = range(4)
@@ -30,8 +30,9 @@ class Pose:
 class Grasper:
     """A laparoscopic grasper that enters from the lower right and turns about its port."""
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, weights=WEIGHTS["BT709"]) -> None:
         self._unit = height / 720
+        self._ball, self._bead = (tuple(round(float(value)) for value in samples(*colour, weights)) for colour in (_BALL, _BEAD))
         self._centre = (width / 2 - 0.06 * height, height / 2 - 0.02 * height)
         self._reach = (0.24 * height, 0.20 * height)
         self._port = (width / 2 + 0.98 * height, height * 1.16)
@@ -81,18 +82,14 @@ class Grasper:
     def discs(self, pose: Pose) -> list[tuple]:
         """Discs for cext.source.Scene.begin: the hinge is left out, the ball and the bead mark the tip."""
         ball, bead = max(8.0, 11.0 * self._unit), max(4.5, 6.0 * self._unit)
-        return [(pose.tip_x, pose.tip_y, ball, 1.5, *_BALL), (pose.tip_x, pose.tip_y, bead, 1.2, *_BEAD)]
+        return [(pose.tip_x, pose.tip_y, ball, 1.5, *self._ball), (pose.tip_x, pose.tip_y, bead, 1.2, *self._bead)]
 
 
-def _colour(red: float, green: float, blue: float) -> tuple[int, int, int]:
-    return tuple(round(float(value)) for value in samples(red, green, blue))
+_BALL = (0.035, 0.04, 0.045)
+_BEAD = (0.10, 0.98, 0.45)
 
 
-_BALL = _colour(0.035, 0.04, 0.045)
-_BEAD = _colour(0.10, 0.98, 0.45)
-
-
-def profiles() -> np.ndarray:
+def profiles(weights=WEIGHTS["BT709"]) -> np.ndarray:
     """float32 (4, 3, PROFILE_STEPS): Y, Cb, Cr across a bar, for SHADOW, SHAFT, STEEL and JAW."""
     across = (np.arange(native.PROFILE_STEPS) + 0.5) / native.PROFILE_STEPS * 2 - 1
     facing = np.sqrt(1 - across**2)
@@ -109,5 +106,5 @@ def profiles() -> np.ndarray:
         JAW: (0.14 + 0.46 * lit + 0.30 * gleam + 0.12 * rim, 0.14 + 0.46 * lit + 0.31 * gleam + 0.05 * rim, 0.15 + 0.48 * lit + 0.32 * gleam + 0.05 * rim),
     }
     for index, look in looks.items():
-        table[index] = np.stack(samples(*(np.clip(part, 0, 1) for part in look)))
+        table[index] = np.stack(samples(*(np.clip(part, 0, 1) for part in look), weights))
     return table

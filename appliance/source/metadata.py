@@ -1,4 +1,4 @@
-"""The metadata flow: one PS3.22 grain for every video frame, the static part with some of them, as RTP packets.
+"""The metadata flow: one PS3.22 grain for every picture, the static part with some of them, as RTP packets.
 
 Called by sender.py, which sends the packets. A grain is a template in which the few live values are written over: its octets equal
 what protocol.dicom_rtv.build_grain() makes, at a fraction of the cost.
@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 from pydicom.dataset import Dataset
 
 from appliance.protocol import grain, rtp, sdp
-from appliance.protocol.dicom_rtv import build_grain, frame_item, origin_timestamp, tip_item
+from appliance.protocol.dicom_rtv import ST2110_20_INTERLACED, ST2110_20_PROGRESSIVE, build_grain, frame_item, origin_timestamp, tip_item
 from appliance.source.case import new_uid, static_part
 from appliance.source.instrument import Pose
 from appliance.source.options import Plan
@@ -28,10 +28,11 @@ class MetadataFlow:
     """Makes the packets of each grain. One instance is one RTP session and one SOP instance."""
 
     def __init__(self, plan: Plan) -> None:
-        self._rate = plan.format.rate
+        self._rate = plan.format.picture_rate  # a grain for every picture, so for every field: a viewer matches both by RTP timestamp
+        self._syntax = ST2110_20_INTERLACED if plan.format.by_fields else ST2110_20_PROGRESSIVE
         self._source_id, self._flow_id = _identity(plan, "metadata source"), _identity(plan, "metadata flow")
         self.instance_uid = new_uid()
-        self.static = static_part(self.instance_uid, _identity(plan, "video source"), _identity(plan, "video flow"), plan.format.depth, self._rate)
+        self.static = static_part(self.instance_uid, _identity(plan, "video source"), _identity(plan, "video flow"), plan.format)
         self._dynamic_template, self._static_template = _Template(self._build(None)), _Template(self._build(self.static))
         self._static_every = max(1, int(self._rate / STATIC_PER_SECOND))
         self._ssrc, self._sequence = secrets.randbits(32), secrets.randbits(16)
@@ -43,7 +44,7 @@ class MetadataFlow:
         """A grain made element by element; slow (about 1 ms), the truth that the templates equal."""
         tip = tip_item(pose.tip_x, pose.tip_y, depth_mm=pose.insertion_mm, temperature_c=pose.temperature_c)
         return build_grain(static, frame_item(origin_tai_ns, number, [tip]), instance_uid=self.instance_uid, source_id=self._source_id,
-                           flow_id=self._flow_id, frame_duration_ms=float(1000 / self._rate))
+                           flow_id=self._flow_id, transfer_syntax_uid=self._syntax, frame_duration_ms=float(1000 / self._rate))
 
     def has_static(self, number: int) -> bool:
         """Whether the grain of frame `number` carries the static part."""

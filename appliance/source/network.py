@@ -10,6 +10,8 @@ import struct
 from appliance.errors import ConfigurationError
 
 _SIOCGIFADDR = 0x8915
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DO, _IP_MTU = 10, 2, 14  # include/uapi/linux/in.h; Python's socket module lacks them
+_IP_HEADER_BYTES = 20
 _SEND_BUFFER_BYTES = 4 << 20  # two bursts of a 2160p frame; the kernel may grant less, which only makes send() wait
 
 
@@ -54,9 +56,18 @@ def connected_socket(interface_address: str, group: str, port: int, ttl: int) ->
             sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
         # From this address always: a rehearsal on loopback must never leave by the default route.
         sender.bind((interface_address, 0))
+        # No router cuts a datagram in pieces: ST 2110-10 section 6.3 forbids fragments.
+        sender.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
         sender.connect((group, port))
     except OSError as error:
         sender.close()
         raise ConfigurationError("--group, --port", "a destination that this machine can reach", f"{group}:{port} ({error.strerror})",
                                  "Choose the interface that leads there with --interface.") from None
     return sender
+
+
+def check_size(sender: socket.socket, maxudp: int) -> None:
+    """Raises ConfigurationError if datagrams of `maxudp` octets, UDP's header included, do not fit the way to the group in one piece."""
+    fits = sender.getsockopt(socket.IPPROTO_IP, _IP_MTU) - _IP_HEADER_BYTES
+    if maxudp > fits:
+        raise ConfigurationError("--maxudp", f"at most {fits} octets on this interface", str(maxudp), "Raise the interface's MTU, or send smaller packets.")

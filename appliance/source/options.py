@@ -11,11 +11,17 @@ from pathlib import Path
 
 from appliance.errors import ConfigurationError
 from appliance.frame import VideoFormat
+from appliance.source.colour import WEIGHTS
 from appliance.source.network import interface_address
 from cext import source as native
 
 _WIDTH_MAX, _HEIGHT_MAX, _SIDE_MIN, _RATE_MAX = 4096, 2160, 64, 120
-_DEPTHS = (8, 10)
+_DEPTHS = (8, 10, 12, 16)
+_SAMPLINGS = {"4:2:2": "YCbCr-4:2:2", "4:4:4": "YCbCr-4:4:4", "4:2:0": "YCbCr-4:2:0", "RGB": "RGB"}
+_PACKINGS = {"gpm": "2110GPM", "bpm": "2110BPM"}
+_MAXUDP_MIN, _MAXUDP_STANDARD, _MAXUDP_MAX = 576, 1460, 8960  # Source: ST 2110-10 section 6.3
+_BLOCK_BYTES = 180
+PICTURES = ("endoscope", "bars")
 _VIDEO_PORTS_APART = 2  # RTCP of a flow sits on the port after it
 
 
@@ -38,6 +44,9 @@ class Plan:
     stamped: bool
     seconds: float | None
     """None sends until stopped."""
+    picture: str = PICTURES[0]
+    maxudp: int = _MAXUDP_STANDARD
+    """Octets of the largest UDP datagram, its header included."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-metadata", action="store_true", help="send video alone")
     parser.add_argument("--ttl", type=int, default=16, help="routers that a multicast packet may pass (default: 16)")
     parser.add_argument("--size", default="1280x720", help="raster, WIDTHxHEIGHT (default: 1280x720)")
-    parser.add_argument("--rate", default="50", help="frames a second: 50, 59.94, 60000/1001, ... (default: 50)")
-    parser.add_argument("--depth", type=int, default=10, help="bits a sample, 8 or 10 (default: 10)")
+    parser.add_argument("--rate", default="50", help="frames a second, of interlaced video, too: 50, 59.94, 60000/1001, ... (default: 50)")
+    parser.add_argument("--depth", type=int, default=10, help="bits a sample: 8, 10, 12 or 16 (default: 10)")
+    parser.add_argument("--sampling", default="4:2:2", help="4:2:2, 4:4:4, 4:2:0 or RGB (default: 4:2:2)")
+    parser.add_argument("--interlace", action="store_true", help="two fields a frame, half a frame apart in time: 1080i50 is --rate 25 --interlace")
+    parser.add_argument("--segmented", action="store_true", help="progressive segmented frames (PsF): two segments of one picture a frame")
+    parser.add_argument("--packing", default="gpm", help="gpm, general, or bpm, blocks of 180 octets (default: gpm)")
+    parser.add_argument("--maxudp", type=int, default=_MAXUDP_STANDARD, help=f"octets of the largest UDP datagram, up to {_MAXUDP_MAX} (default: {_MAXUDP_STANDARD})")
+    parser.add_argument("--colorimetry", default="BT709", help="BT601, BT709 or BT2020 (default: BT709)")
+    parser.add_argument("--range", default="NARROW", help="NARROW, FULL or FULLPROTECT (default: NARROW)")
+    parser.add_argument("--picture", default=PICTURES[0], help="endoscope, or bars: colour bars of known values, standing still (default: endoscope)")
     parser.add_argument("--name", default="endoscope", help="names the flows and their SDP files (default: endoscope)")
     parser.add_argument("--sdp-dir", type=Path, metavar="DIR", help="write NAME.sdp and NAME-metadata.sdp there")
     parser.add_argument("--timestamp-bars", action="store_true", help="burn the time of sending into the top 16 rows, for latency measurements")
@@ -70,7 +87,7 @@ def plan(options: argparse.Namespace) -> Plan:
             problems.extend(error.problems)
             return None
 
-    size, depth, rate = checked(_size, options.size), checked(_depth, options.depth), checked(_rate, options.rate)
+    format = checked(_format, options)
     source_address = checked(interface_address, options.interface)
     group = checked(_group, "--group", options.group)
     port = checked(_port, "--port", options.port)
@@ -78,16 +95,84 @@ def plan(options: argparse.Namespace) -> Plan:
     if not options.no_metadata:
         metadata_group = checked(_group, "--metadata-group", options.metadata_group) if options.metadata_group else group and _next_group(group)
         metadata_port = checked(_port, "--metadata-port", options.metadata_port or (port or 0) + _VIDEO_PORTS_APART) if port else 0
-    for check in (_name, _ttl, _seconds, _directory):
+    for check in (_name, _ttl, _seconds, _directory, _picture):
         checked(check, options)
-    if options.timestamp_bars and size:
-        checked(_room_for_stamp, size[0])
+    if format:
+        checked(_maxudp, options.maxudp, format)
+        if options.timestamp_bars:
+            checked(_room_for_stamp, format.width)
     if (metadata_group, metadata_port) == (group, port) and not problems:
         problems.append(str(ConfigurationError("--metadata-group, --metadata-port", "a destination of its own", "the video's")))
     if problems:
         raise ConfigurationError.of(problems)
-    return Plan(options.name, VideoFormat(*size, depth=depth, rate=rate), source_address, group, port, metadata_group, metadata_port or 0, options.ttl, options.sdp_dir,
-                not options.no_segmentation, options.timestamp_bars, options.seconds)
+    return Plan(options.name, format, source_address, group, port, metadata_group, metadata_port or 0, options.ttl, options.sdp_dir,
+                not options.no_segmentation, options.timestamp_bars, options.seconds, options.picture, options.maxudp)
+
+
+def _format(options: argparse.Namespace) -> VideoFormat:
+    """The format that the options describe. Raises ConfigurationError with all that is wrong with it."""
+    problems: list[str] = []
+
+    def checked(check, *arguments):
+        try:
+            return check(*arguments)
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+            return None
+
+    size, depth, rate = checked(_size, options.size), checked(_depth, options.depth), checked(_rate, options.rate)
+    sampling, packing = checked(_one_of, "--sampling", options.sampling, _SAMPLINGS), checked(_one_of, "--packing", options.packing, _PACKINGS)
+    colorimetry = checked(_one_of, "--colorimetry", options.colorimetry, {name: name for name in WEIGHTS})
+    code_range = checked(_one_of, "--range", options.range, {name: name for name in ("NARROW", "FULL", "FULLPROTECT")})
+    if problems:
+        raise ConfigurationError.of(problems)
+    format = VideoFormat(*size, sampling, depth, rate, options.interlace or options.segmented, options.segmented, colorimetry, range=code_range, packing=packing)
+    for check in (_whole_pgroups, _scan, _whole_blocks):
+        checked(check, format)
+    if problems:
+        raise ConfigurationError.of(problems)
+    return format
+
+
+def _one_of(option: str, text: str, choices: dict[str, str]) -> str:
+    """The choice of that name, however its letters are written; 4:2:2 may be written as an SDP has it, YCbCr-4:2:2."""
+    for name, chosen in choices.items():
+        if text.lower() in (name.lower(), chosen.lower()):
+            return chosen
+    raise ConfigurationError(option, " or ".join(choices), text)
+
+
+def _whole_pgroups(format: VideoFormat) -> None:
+    columns, rows = format.pgroup.columns, format.pgroup.rows
+    if format.width % columns or format.height % rows:
+        better = f"{-(-format.width // columns) * columns}x{-(-format.height // rows) * rows}"
+        raise ConfigurationError("--size", f"whole pgroups: {format.sampling} of {format.depth} bit has {columns} columns and {rows} rows in one",
+                                 f"{format.width}x{format.height}", f"Use {better}.")
+
+
+def _scan(format: VideoFormat) -> None:
+    if format.interlaced and format.pgroup.rows == 2:
+        raise ConfigurationError("--interlace, --segmented", "progressive video, the only kind that 4:2:0 has (ST 2110-20)", format.scan, "Leave the option out.")
+
+
+def _whole_blocks(format: VideoFormat) -> None:
+    if format.packing == "2110BPM" and _BLOCK_BYTES % format.pgroup.octets:
+        raise ConfigurationError("--packing bpm", f"pgroups that fill a block of {_BLOCK_BYTES} octets", f"pgroups of {format.pgroup.octets}", "Use --packing gpm.")
+
+
+def _maxudp(maxudp: int, format: VideoFormat) -> None:
+    if not _MAXUDP_MIN <= maxudp <= _MAXUDP_MAX:
+        raise ConfigurationError("--maxudp", f"{_MAXUDP_MIN} to {_MAXUDP_MAX} octets", str(maxudp))
+    if format.packing == "2110BPM" and maxudp != _MAXUDP_STANDARD:
+        raise ConfigurationError("--maxudp", f"{_MAXUDP_STANDARD} octets, the size that block packing is made for (ST 2110-20 section 6.3.3)", str(maxudp),
+                                 "Leave it out, or use --packing gpm.")
+
+
+def _picture(options: argparse.Namespace) -> None:
+    if options.picture not in PICTURES:
+        raise ConfigurationError("--picture", " or ".join(PICTURES), options.picture)
+    if options.timestamp_bars and options.picture != PICTURES[0]:
+        raise ConfigurationError("--timestamp-bars", f"--picture {PICTURES[0]}, into which they are drawn", options.picture)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -96,7 +181,7 @@ def _size(text: str) -> tuple[int, int]:
         raise ConfigurationError("--size", "WIDTHxHEIGHT such as 1280x720", text)
     width, height = int(size[1]), int(size[2])
     if width % 2:
-        raise ConfigurationError("--size", "an even width (4:2:2 pgroups cover two pixels)", text, f"Use {width + 1}x{height}.")
+        raise ConfigurationError("--size", "an even width", text, f"Use {width + 1}x{height}.")
     if not (_SIDE_MIN <= width <= _WIDTH_MAX and _SIDE_MIN <= height <= _HEIGHT_MAX):
         raise ConfigurationError("--size", f"{_SIDE_MIN}x{_SIDE_MIN} to {_WIDTH_MAX}x{_HEIGHT_MAX}", text)
     return width, height
@@ -104,7 +189,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _depth(depth: int) -> int:
     if depth not in _DEPTHS:
-        raise ConfigurationError("--depth", "8 or 10 bits a sample", str(depth))
+        raise ConfigurationError("--depth", "8, 10, 12 or 16 bits a sample", str(depth))
     return depth
 
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from appliance.frame import VideoFormat
-from appliance.source import instrument, tissue
+from appliance.source import colour, instrument, tissue
 from cext import source as native
 
 _VIEW_RADIUS = 0.66  # of the height: cut above and below, dark corners, as a laparoscope shows on a 16:9 monitor
@@ -17,24 +17,27 @@ _BREATH_S, _PULSE_S = 4.4, 0.86
 
 
 class Scene:
-    """Draws frames of one VideoFormat (progressive 4:2:2, 8 or 10 bit)."""
+    """Draws frames of one VideoFormat, or their fields or segments."""
 
     def __init__(self, format: VideoFormat, stamped: bool = False) -> None:
         width, height = format.width, format.height
         self._unit = height / 720
         self._margin = 2 * math.ceil(24 * self._unit)
-        self._grasper = instrument.Grasper(width, height)
+        weights = colour.WEIGHTS[format.colorimetry]
+        self._grasper = instrument.Grasper(width, height, weights)
         self._rows = np.linspace(0, 1, height, dtype=np.float32)
         light, view = _lens(width, height)
+        if format.interlaced:
+            view = _shared(view)
         noise = np.random.default_rng(11).normal(0, _NOISE_SIGMA_LUMA, native.NOISE_SAMPLES + width)
         self.native = native.Scene(
-            format, tissue.texture(width + 2 * self._margin, height + 2 * self._margin), self._margin,
-            light, np.ascontiguousarray(light[:, ::2]), view, np.rint(noise).astype(np.int16), instrument.profiles(), stamped)
+            format, colour.coding(format), tissue.texture(width + 2 * self._margin, height + 2 * self._margin, weights), self._margin,
+            light, np.ascontiguousarray(light[:, ::2]), view, np.rint(noise).astype(np.int16), instrument.profiles(weights), stamped)
 
-    def begin(self, seconds: float, number: int) -> instrument.Pose:
-        """Sets the next frame up and returns the pose that will be drawn in it."""
+    def begin(self, seconds: float, number: int, second_part: bool = False) -> instrument.Pose:
+        """Sets the next frame up, or its second field or segment, and returns the pose that will be drawn in it."""
         pose = self._grasper.pose(seconds)
-        self.native.begin(self._shift(seconds), self._grasper.bars(pose), self._grasper.discs(pose), number & 0xFFFF_FFFF)
+        self.native.begin(self._shift(seconds), self._grasper.bars(pose), self._grasper.discs(pose), number & 0xFFFF_FFFF, second_part)
         return pose
 
     def draw(self, seconds: float, number: int = 0) -> tuple[np.ndarray, instrument.Pose]:
@@ -65,6 +68,16 @@ def _lens(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     notch = np.clip((0.030 * height - inward) * 0.8 - aside, 0, 2) / 2
     gain *= 1 - notch
     half = np.sqrt(np.clip(radius**2 - down[:, 0] ** 2, 0, None))
-    begin = np.clip(np.floor((width / 2 - half) / 2) * 2, 0, width)
-    end = np.clip(np.ceil((width / 2 + half) / 2) * 2, 0, width)
+    # In fours: what whole pgroups of every format hold.
+    begin = np.clip(np.floor((width / 2 - half) / 4) * 4, 0, width // 4 * 4)
+    end = np.clip(np.ceil((width / 2 + half) / 4) * 4, 0, width)
     return np.rint(np.clip(gain, 0, 1) * 255).astype(np.uint8), np.ascontiguousarray(np.stack([begin, end], axis=1).astype(np.uint32))
+
+
+def _shared(view: np.ndarray) -> np.ndarray:
+    """The columns of both rows of each pair for either: a row's place in memory is its neighbour's in the other field."""
+    shared = view.copy()
+    for side, of_both in ((0, np.minimum), (1, np.maximum)):
+        pairs = of_both(view[:-1:2, side], view[1::2, side])
+        shared[:2 * pairs.size:2, side] = shared[1::2, side] = pairs
+    return shared

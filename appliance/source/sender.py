@@ -1,7 +1,7 @@
-"""The source's loop: one frame after the other at its TAI instant, metadata first, then the video's packets.
+"""The source's loop: one picture after the other at its TAI instant, metadata first, then the video's packets.
 
-Called by run(). Frame N of an endless count from the PTP epoch is due at N x frame time (ST 2110-10 section 7.4). A frame whose time
-has passed is left out, never sent late. Retries nothing.
+Called by run(). Picture N of an endless count from the PTP epoch is due at N x picture time (ST 2110-10 section 7.4); even ones are first fields
+where a frame has two. A picture whose time has passed is left out, never sent late. Retries nothing.
 """
 import errno
 import logging
@@ -10,14 +10,16 @@ from fractions import Fraction
 
 from appliance import clock
 from appliance.protocol import sdp, timing
+from appliance.protocol.rfc4175 import parts
 from appliance.source import metadata, network
+from appliance.source.bars import Bars
 from appliance.source.options import Plan
 from appliance.source.scene import Scene
 from cext import source as native
 
 VIDEO_PAYLOAD_TYPE = 96
 _SECOND_NS = 1_000_000_000
-_ACTIVE_PART = Fraction(9, 10)  # of the frame interval; the rest lets a receiver finish before the next frame
+_ACTIVE_PART = Fraction(9, 10)  # of the interval of a frame, field or segment; the rest lets a receiver finish before the next
 _LEAD_NS = 20_000_000           # from start to the first frame
 # Nobody listens at a unicast address, a cable is pulled: the video's packets are left behind for the same reasons.
 _PASSING = {errno.ECONNREFUSED, errno.ENOBUFS, errno.EAGAIN, errno.EPERM, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
@@ -33,10 +35,13 @@ class Sender:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.frames_sent = self.frames_left_out = 0
-        self._scene = Scene(plan.format, plan.stamped)
+        self._scene = Scene(plan.format, plan.stamped) if plan.picture == "endoscope" else Bars(plan.format)
         self._socket = network.connected_socket(plan.source_address, plan.group, plan.port, plan.ttl)
-        self._video = native.Pacing(self._scene.native, plan.format, self._socket.fileno(), int(_ACTIVE_PART * _SECOND_NS / plan.format.rate),
-                                    VIDEO_PAYLOAD_TYPE, secrets.randbits(32), secrets.randbits(32), plan.segmented)
+        network.check_size(self._socket, plan.maxudp)
+        self._part_ns = int(_SECOND_NS / plan.format.rate / len(parts(plan.format)))
+        ssrc, self._sequence = secrets.randbits(32), secrets.randbits(32)
+        self._parts = [native.Pacing(self._scene.native, plan.format, self._socket.fileno(), int(_ACTIVE_PART * self._part_ns), VIDEO_PAYLOAD_TYPE, ssrc, 0,
+                                     plan.segmented, second, plan.maxudp) for second in parts(plan.format)]
         self._metadata: metadata.MetadataFlow | None = None
         if plan.metadata_group is not None:
             self._metadata = metadata.MetadataFlow(plan)
@@ -48,11 +53,11 @@ class Sender:
         """The video flow as a receiver's SDP describes it."""
         plan = self.plan
         return sdp.VideoFlow(format=plan.format, group=plan.group, port=plan.port, source_address=plan.source_address,
-                             payload_type=VIDEO_PAYLOAD_TYPE, sender_type=timing.WIDE, title=f"{plan.name}, synthetic endoscope")
+                             payload_type=VIDEO_PAYLOAD_TYPE, sender_type=timing.WIDE, title=f"{plan.name}, synthetic {plan.picture}", maxudp=plan.maxudp)
 
     def describe(self) -> str:
         """One line: what goes where."""
-        plan, packets = self.plan, self._video.packet_count
+        plan, packets = self.plan, sum(part.packet_count for part in self._parts)
         text = (f"{plan.name}: {plan.format} to {plan.group}:{plan.port} from {plan.source_address}, "
                 f"{packets} packets a frame, {round(packets * plan.format.rate)} a second")
         return text if plan.metadata_group is None else f"{text}; metadata to {plan.metadata_group}:{plan.metadata_port}"
@@ -77,7 +82,7 @@ class Sender:
 
     def run(self) -> None:
         """Sends until stop() or the plan's time is over. Raises OSError when the network is gone for good."""
-        rate = self.plan.format.rate
+        rate, by_fields = self.plan.format.picture_rate, self.plan.format.by_fields
         first = number = int((clock.tai_ns() + _LEAD_NS) * rate / _SECOND_NS) + 1
         last = first + int(self.plan.seconds * rate) if self.plan.seconds is not None else None
         while not self._stopping and (last is None or number < last):
@@ -86,13 +91,24 @@ class Sender:
                 number = int(clock.tai_ns() * rate / _SECOND_NS) + 1
                 continue
             timestamp = clock.rtp_timestamp(due_ns)
-            pose = self._scene.begin(float((number - first) / rate), number)
+            seconds, second_field = float((number - first) / rate), by_fields and bool(number % 2)
+            pose = self._scene.begin(seconds, number, second_field)
             grain = self._metadata.packets(due_ns, timestamp, number, pose) if self._metadata else []
             if self._wait(due_ns):
                 self._send_grain(grain)
-                self._video.send(due_ns - clock.tai_correction_ns(), timestamp)
+                self._send_part(second_field, due_ns, timestamp)
+                if self.plan.format.segmented:
+                    self._scene.begin(seconds, number, second_part=True)
+                    self._send_part(True, due_ns + self._part_ns, timestamp)
                 self.frames_sent += 1
                 number += 1
+
+    def _send_part(self, second: bool, due_ns: int, timestamp: int) -> None:
+        """A frame, field or segment; each goes on with the sequence number where the last one ended."""
+        part = self._parts[second]
+        part.sequence = self._sequence
+        part.send(due_ns - clock.tai_correction_ns(), timestamp)
+        self._sequence = part.sequence
 
     def _send_grain(self, packets: list[bytes]) -> None:
         """Before the frame's first packet, so that the picture never waits for its metadata."""
@@ -111,10 +127,10 @@ class Sender:
 
     def _left_out(self, number: int, due_ns: int) -> bool:
         late_ns = clock.tai_ns() - due_ns
-        if late_ns <= self.plan.format.frame_ns:
+        if late_ns <= _SECOND_NS / self.plan.format.picture_rate:
             return False
         self.frames_left_out += 1
-        if not self._complained or number - self._complained > _COMPLAINT_INTERVAL_S * self.plan.format.rate:
+        if not self._complained or number - self._complained > _COMPLAINT_INTERVAL_S * self.plan.format.picture_rate:
             self._complained = number
             log.warning("frames left out: %d so far, this one %.1f ms late; this machine is too busy to send %s",
                         self.frames_left_out, late_ns / 1e6, self.plan.format)

@@ -5,21 +5,21 @@ one seed; nothing in it is anyone's recording.
 """
 import numpy as np
 
-from appliance.source.colour import halved, samples
+from appliance.source.colour import WEIGHTS, halved, samples
 
 _RENDER_WIDTH_MAX = 1400  # wider textures are scaled up: the eye sees no difference in soft tissue and the start stays short
 
 _VESSEL_GENERATIONS, _VESSEL_BRANCHES_MAX = 4, 64
 
 
-def texture(width: int, height: int, seed: int = 7) -> list[np.ndarray]:
+def texture(width: int, height: int, weights=WEIGHTS["BT709"], seed: int = 7) -> list[np.ndarray]:
     """Y (height x width), Cb and Cr (height x width / 2), int16, 14-bit narrow range."""
     scale = min(1.0, _RENDER_WIDTH_MAX / width)
     columns, rows = max(16, round(width * scale)), max(16, round(height * scale))
     picture = _shaded(columns, rows, np.random.default_rng(seed))
     if scale < 1:
         picture = [_resized(plane, height, width) for plane in picture]
-    luma, cb, cr = samples(*picture)
+    luma, cb, cr = samples(*picture, weights)
     return [np.ascontiguousarray(np.rint(plane).astype(np.int16)) for plane in (luma, halved(cb), halved(cr))]
 
 

@@ -15,33 +15,59 @@ enum { RTP_BYTES = 12, EXTENDED_SEQUENCE_BYTES = 2, SRD_BYTES = 6 };
 enum { RUN_PACKETS_MAX = 64, RUN_BYTES_MAX = 65000 };   /* below UDP_MAX_SEGMENTS and an IP packet's 64 KiB */
 static const int64_t SECOND_NS = 1000000000;
 
-/* What one packet carries: `first` octets to the end of a row or short of it, then `second` octets of the next row. */
-struct share { uint32_t first, second; };
+/* What one packet carries: octets of a row, then of the rows after it. */
+struct share { uint32_t segments, octets[PACING_SEGMENTS_MAX], total; };
 
-static struct share share_of(uint32_t offset, uint32_t row_bytes, uint32_t frame_bytes, uint32_t pgroup_bytes)
+/* Room for samples beside so many segment headers, in whole pgroups. */
+static uint32_t room_for(const struct pacing *pacing, uint32_t segments)
 {
-    uint32_t one = PACING_PAYLOAD_MAX - RTP_BYTES - EXTENDED_SEQUENCE_BYTES - SRD_BYTES;
-    one -= one % pgroup_bytes;
-    uint32_t two = one - SRD_BYTES - (one - SRD_BYTES) % pgroup_bytes;
-    /* A packet over two rows is never longer than the full ones before it, so that it can end their run. */
-    uint32_t left_in_row = row_bytes - offset % row_bytes, left_in_frame = frame_bytes - offset;
-    struct share share = { left_in_row < one ? left_in_row : one, 0 };
-    /* A second header only pays when the row ends here with room to spare. */
-    if (share.first == left_in_row && left_in_row < two && left_in_frame > left_in_row) {
-        share.second = two - left_in_row;
-        if (share.second > row_bytes)
-            share.second = row_bytes;
+    uint32_t room = pacing->payload_max - RTP_BYTES - EXTENDED_SEQUENCE_BYTES - segments * SRD_BYTES;
+    return room - room % pacing->layout.pgroup_bytes;
+}
+
+/* General packing: as much of a row as fits; a further segment only where the row ends here with room to spare.
+ * A packet over two rows is never longer than the full ones before it, so that it can end their run. */
+static struct share general_share(const struct pacing *pacing, uint32_t offset, uint32_t part_bytes)
+{
+    const uint32_t row_bytes = pacing->layout.row_bytes;
+    uint32_t left_in_row = row_bytes - offset % row_bytes, one = room_for(pacing, 1);
+    struct share share = { 1, { left_in_row < one ? left_in_row : one }, left_in_row < one ? left_in_row : one };
+    while (share.segments < PACING_SEGMENTS_MAX && (offset + share.total) % row_bytes == 0 && offset + share.total < part_bytes) {
+        uint32_t room = room_for(pacing, share.segments + 1);
+        if (share.total >= room)
+            break;
+        uint32_t more = room - share.total < row_bytes ? room - share.total : row_bytes;
+        share.octets[share.segments++] = more;
+        share.total += more;
     }
     return share;
 }
 
-static uint32_t count_packets(uint32_t row_bytes, uint32_t height, uint32_t pgroup_bytes)
+/* Block packing: 1260 octets in every packet but the last, over as many rows as it takes, three at most (ST 2110-20 6.3.3, 6.1.4). */
+static struct share block_share(const struct pacing *pacing, uint32_t offset, uint32_t part_bytes)
 {
-    uint32_t count = 0, frame_bytes = row_bytes * height;
-    for (uint32_t offset = 0; offset < frame_bytes; count++) {
-        struct share share = share_of(offset, row_bytes, frame_bytes, pgroup_bytes);
-        offset += share.first + share.second;
+    const uint32_t row_bytes = pacing->layout.row_bytes;
+    struct share share = { 0 };
+    uint32_t left = part_bytes - offset < PACING_BLOCKS_BYTES ? part_bytes - offset : PACING_BLOCKS_BYTES;
+    while (left && share.segments < PACING_SEGMENTS_MAX) {
+        uint32_t left_in_row = row_bytes - (offset + share.total) % row_bytes, take = left < left_in_row ? left : left_in_row;
+        share.octets[share.segments++] = take;
+        share.total += take;
+        left -= take;
     }
+    return share;
+}
+
+static struct share share_of(const struct pacing *pacing, uint32_t offset, uint32_t part_bytes)
+{
+    return (pacing->layout.blocks ? block_share : general_share)(pacing, offset, part_bytes);
+}
+
+static uint32_t count_packets(const struct pacing *pacing, uint32_t part_bytes)
+{
+    uint32_t count = 0;
+    for (uint32_t offset = 0; offset < part_bytes; count++)
+        offset += share_of(pacing, offset, part_bytes).total;
     return count;
 }
 
@@ -57,12 +83,17 @@ static void put32(uint8_t *at, uint32_t value)
     put16(at + 2, value);
 }
 
-/* A sample row data header: length, F and row, C and offset in pixels; F stays 0 in progressive video. */
-static void put_srd(uint8_t *at, uint32_t length, uint32_t row, uint32_t pixel, int continued)
+/* Writes a packet's sample row data headers: length, F and row, C and offset in pixels. Returns the row after the last one that it touches. */
+static uint32_t put_segments(const struct pacing_layout *layout, uint8_t *at, const struct share *share, uint32_t offset)
 {
-    put16(at, length);
-    put16(at + 2, row);
-    put16(at + 4, pixel | (continued ? 0x8000 : 0));
+    for (uint32_t i = 0; i < share->segments; i++, at += SRD_BYTES) {
+        uint32_t row = offset / layout->row_bytes, pixel = offset % layout->row_bytes / layout->pgroup_bytes * layout->pgroup_columns;
+        put16(at, share->octets[i]);
+        put16(at + 2, row * layout->pgroup_rows | (layout->second_part ? 0x8000 : 0));
+        put16(at + 4, pixel | (i + 1 < share->segments ? 0x8000 : 0));
+        offset += share->octets[i];
+    }
+    return (offset - 1) / layout->row_bytes + 1;
 }
 
 union pacing_control {
@@ -102,9 +133,9 @@ static void lay_runs(struct pacing *pacing)
     }
 }
 
-int pacing_open(struct pacing *pacing, uint8_t *frame, uint32_t row_bytes, uint32_t height, uint32_t pgroup_bytes)
+int pacing_open(struct pacing *pacing, uint8_t *part)
 {
-    uint32_t count = count_packets(row_bytes, height, pgroup_bytes), frame_bytes = row_bytes * height, offset = 0;
+    uint32_t part_bytes = pacing->layout.row_bytes * pacing->layout.rows, count = count_packets(pacing, part_bytes), offset = 0;
     pacing->packet_count = count;
     pacing->runs = calloc(count, sizeof *pacing->runs);
     pacing->messages = calloc(count, sizeof *pacing->messages);
@@ -115,17 +146,12 @@ int pacing_open(struct pacing *pacing, uint8_t *frame, uint32_t row_bytes, uint3
     if (!pacing->runs || !pacing->messages || !pacing->controls || !pacing->pieces || !pacing->headers || !pacing->rows_needed)
         return -1;
     for (uint32_t i = 0; i < count; i++) {
-        struct share share = share_of(offset, row_bytes, frame_bytes, pgroup_bytes);
-        uint32_t row = offset / row_bytes, pixel = offset % row_bytes / pgroup_bytes * 2;
-        uint8_t *srd = pacing->headers[i] + RTP_BYTES + EXTENDED_SEQUENCE_BYTES;
-        put_srd(srd, share.first, row, pixel, share.second != 0);
-        if (share.second)
-            put_srd(srd + SRD_BYTES, share.second, row + 1, 0, 0);
+        struct share share = share_of(pacing, offset, part_bytes);
+        pacing->rows_needed[i] = put_segments(&pacing->layout, pacing->headers[i] + RTP_BYTES + EXTENDED_SEQUENCE_BYTES, &share, offset);
         struct iovec *piece = pacing->pieces + 2 * i;
-        piece[0] = (struct iovec){ pacing->headers[i], RTP_BYTES + EXTENDED_SEQUENCE_BYTES + SRD_BYTES * (share.second ? 2 : 1) };
-        piece[1] = (struct iovec){ frame + offset, share.first + share.second };   /* rows touch, so two shares are one piece */
-        pacing->rows_needed[i] = row + (share.second ? 2 : 1);
-        offset += share.first + share.second;
+        piece[0] = (struct iovec){ pacing->headers[i], RTP_BYTES + EXTENDED_SEQUENCE_BYTES + SRD_BYTES * share.segments };
+        piece[1] = (struct iovec){ part + offset, share.total };   /* rows touch, so several segments are one piece */
+        offset += share.total;
     }
     int64_t bursts = (pacing->span_ns + PACING_BURST_NS - 1) / PACING_BURST_NS;
     pacing->burst_packets = (uint32_t)((count + bursts - 1) / bursts);

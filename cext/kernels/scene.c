@@ -3,13 +3,8 @@
 #include <math.h>
 #include <string.h>
 #include <time.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 enum { FRACTION_BITS = 4, BLACK = 64 << FRACTION_BITS, NEUTRAL = 512 << FRACTION_BITS, WHITE = 940 << FRACTION_BITS };
-/* ST 2110-20 gives 10-bit video the codes 4..1019 (8-bit: 1..254); the others are reserved for timing. */
-enum { CODE_MIN = 4, CODE_MAX = 1019, CODE8_MIN = 1, CODE8_MAX = 254 };
 static const uint64_t STAMP_SYNC = 0xA5C3;   /* 1010 0101 1100 0011 */
 
 /* Q15 product, rounded; in this very form GCC turns it into one pmulhrsw for eight or sixteen samples. */
@@ -74,7 +69,7 @@ static void draw_tissue(struct scene *scene, uint32_t row, uint32_t begin, uint3
         uint32_t stride = scene->texture_stride >> halved, first = begin >> halved, count = (end - begin) >> halved;
         struct offset right = split(((float)scene->margin + shift[0]) / (halved ? 2.0f : 1.0f));
         const int16_t *upper = scene->texture[component] + (size_t)down.whole * stride + right.whole + first;
-        int16_t *out = scene->rows[component] + first;
+        int16_t *out = scene->drawn[component] + first;
         (has_avx2() ? blend_texels_avx2 : blend_texels)(out, upper, upper + stride, count, right.fraction, down.fraction);
     }
 }
@@ -95,7 +90,7 @@ static void light(struct scene *scene, uint32_t row, uint32_t begin, uint32_t en
         uint32_t first = begin >> halved, count = (end - begin) >> halved;
         const uint8_t *gains = (halved ? scene->light_chroma : scene->light) + (size_t)row * (scene->width >> halved) + first;
         const int16_t *noise = scene->noise + (next_random(scene) & (SCENE_NOISE_SAMPLES - 1));
-        (has_avx2() ? light_row_avx2 : light_row)(scene->rows[component] + first, gains, noise, count, halved ? NEUTRAL : BLACK);
+        (has_avx2() ? light_row_avx2 : light_row)(scene->drawn[component] + first, gains, noise, count, halved ? NEUTRAL : BLACK);
     }
 }
 
@@ -157,9 +152,9 @@ draw_stretch(struct scene *scene, const struct scene_strip *strip, float dy, int
             * (1 - strip->ridge_depth * fabsf(2 * (phase - floorf(phase)) - 1));
     }
     /* Chroma is co-sited with the even luma samples; stretches begin at one. */
-    mix_stretch(scene->rows[0] + first, colours[0], step, gain, cover, count, 1, BLACK);
-    mix_stretch(scene->rows[1] + first / 2, colours[1], step, gain, cover, (count + 1) / 2, 2, NEUTRAL);
-    mix_stretch(scene->rows[2] + first / 2, colours[2], step, gain, cover, (count + 1) / 2, 2, NEUTRAL);
+    mix_stretch(scene->drawn[0] + first, colours[0], step, gain, cover, count, 1, BLACK);
+    mix_stretch(scene->drawn[1] + first / 2, colours[1], step, gain, cover, (count + 1) / 2, 2, NEUTRAL);
+    mix_stretch(scene->drawn[2] + first / 2, colours[2], step, gain, cover, (count + 1) / 2, 2, NEUTRAL);
 }
 
 #if defined(__x86_64__)
@@ -197,7 +192,7 @@ static void draw_disc(struct scene *scene, const struct scene_disc *disc, uint32
     for (int32_t x = low; x <= high; x++) {
         float dx = (float)x - disc->x;
         float cover = clamp((disc->radius - sqrtf(dx * dx + dy * dy)) / disc->feather + 0.5f, 0, 1);
-        int16_t *luma = scene->rows[0] + x, *cb = scene->rows[1] + x / 2, *cr = scene->rows[2] + x / 2;
+        int16_t *luma = scene->drawn[0] + x, *cb = scene->drawn[1] + x / 2, *cr = scene->drawn[2] + x / 2;
         *luma = mixed(*luma, (float)disc->luma, cover);
         if (x % 2 == 0) {
             *cb = mixed(*cb, (float)disc->cb, cover);
@@ -208,161 +203,94 @@ static void draw_disc(struct scene *scene, const struct scene_disc *disc, uint32
 
 /* ---- onto the wire ---- */
 
-static inline uint32_t code(int16_t sample)
+/* Raw row `row` of the part that is drawn: rows of a frame one after the other, every second one of a field or segment, or pairs of 4:2:0. */
+static uint8_t *raw_row(const struct scene *scene, uint32_t row) { return scene->frame + (size_t)row * scene->row_bytes; }
+
+static uint32_t raster_row(const struct scene *scene, uint32_t row) { return row * scene->row_step + scene->first_row; }
+
+static void pack_row(const struct scene *scene, uint32_t row, uint32_t begin, uint32_t end)
 {
-    int32_t rounded = (sample + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS;
-    return (uint32_t)(rounded < CODE_MIN ? CODE_MIN : rounded > CODE_MAX ? CODE_MAX : rounded);
+    packer_pack(&scene->packer, scene->rows[0], scene->rows[scene->paired], begin, end, raw_row(scene, row), 1);
 }
 
-static inline uint8_t code8(int16_t sample)
+/* Columns [0, end) of all samples that go into a raw row. */
+static void fill_rows(struct scene *scene, uint32_t begin, uint32_t end, int16_t luma)
 {
-    int32_t rounded = (sample + (1 << (FRACTION_BITS + 1))) >> (FRACTION_BITS + 2);
-    return (uint8_t)(rounded < CODE8_MIN ? CODE8_MIN : rounded > CODE8_MAX ? CODE8_MAX : rounded);
-}
-
-static void pack8(const int16_t *luma, const int16_t *cb, const int16_t *cr, uint32_t begin, uint32_t end, uint8_t *row)
-{
-    for (uint32_t x = begin; x < end; x += 2) {
-        row[2 * x] = code8(cb[x / 2]);
-        row[2 * x + 1] = code8(luma[x]);
-        row[2 * x + 2] = code8(cr[x / 2]);
-        row[2 * x + 3] = code8(luma[x + 1]);
-    }
-}
-
-static void pack10(const int16_t *luma, const int16_t *cb, const int16_t *cr, uint32_t begin, uint32_t end, uint8_t *row)
-{
-    for (uint32_t x = begin; x < end; x += 2) {
-        uint64_t pgroup = (uint64_t)code(cb[x / 2]) << 30 | code(luma[x]) << 20 | code(cr[x / 2]) << 10 | code(luma[x + 1]);
-        uint8_t *out = row + x / 2 * 5;
-        for (int octet = 0; octet < 5; octet++)
-            out[octet] = (uint8_t)(pgroup >> (32 - 8 * octet));
-    }
-}
-
-#if defined(__x86_64__)
-/* Two pgroups (eight samples in wire order) into ten octets at the front of the register. */
-__attribute__((target("ssse3"))) static inline __m128i pack10_pair(__m128i samples)
-{
-    const __m128i pair = _mm_set1_epi32(1 << 16 | 1024);   /* even sample x 1024 + odd sample */
-    const __m128i octets = _mm_setr_epi8(4, 3, 2, 1, 0, 12, 11, 10, 9, 8, -1, -1, -1, -1, -1, -1);
-    samples = _mm_srai_epi16(_mm_add_epi16(samples, _mm_set1_epi16(1 << (FRACTION_BITS - 1))), FRACTION_BITS);
-    samples = _mm_min_epi16(_mm_max_epi16(samples, _mm_set1_epi16(CODE_MIN)), _mm_set1_epi16(CODE_MAX));
-    __m128i twenty = _mm_madd_epi16(samples, pair);
-    __m128i forty = _mm_or_si128(_mm_srli_epi64(_mm_slli_epi64(twenty, 32), 12), _mm_srli_epi64(twenty, 32));
-    return _mm_shuffle_epi8(forty, octets);
-}
-
-/* Eight pixels from `x` in wire order: two pgroups in each half. */
-static inline __m128i wire_low(__m128i luma, __m128i chroma) { return _mm_unpacklo_epi16(chroma, luma); }
-static inline __m128i wire_high(__m128i luma, __m128i chroma) { return _mm_unpackhi_epi16(chroma, luma); }
-
-static inline __m128i chroma_pairs(const int16_t *cb, const int16_t *cr, uint32_t x)
-{
-    return _mm_unpacklo_epi16(_mm_loadl_epi64((const void *)(cb + x / 2)), _mm_loadl_epi64((const void *)(cr + x / 2)));
-}
-
-__attribute__((target("ssse3"))) static uint32_t
-pack10_ssse3(const int16_t *luma, const int16_t *cb, const int16_t *cr, uint32_t begin, uint32_t end, uint8_t *row)
-{
-    uint32_t x = begin;
-    /* Safety: eight pixels are 20 octets and the second store ends at octet 26, so stay four pgroups away from the end. */
-    for (; x + 16 <= end; x += 8) {
-        __m128i y = _mm_loadu_si128((const void *)(luma + x)), c = chroma_pairs(cb, cr, x);
-        uint8_t *out = row + x / 2 * 5;
-        _mm_storeu_si128((void *)out, pack10_pair(wire_low(y, c)));
-        _mm_storeu_si128((void *)(out + 10), pack10_pair(wire_high(y, c)));
-    }
-    return x;
-}
-
-static inline __m128i rounded8(__m128i samples)
-{
-    return _mm_srai_epi16(_mm_add_epi16(samples, _mm_set1_epi16(1 << (FRACTION_BITS + 1))), FRACTION_BITS + 2);
-}
-
-static uint32_t pack8_sse2(const int16_t *luma, const int16_t *cb, const int16_t *cr, uint32_t begin, uint32_t end, uint8_t *row)
-{
-    uint32_t x = begin;
-    for (; x + 8 <= end; x += 8) {
-        __m128i y = _mm_loadu_si128((const void *)(luma + x)), c = chroma_pairs(cb, cr, x);
-        __m128i octets = _mm_packus_epi16(rounded8(wire_low(y, c)), rounded8(wire_high(y, c)));
-        octets = _mm_min_epu8(_mm_max_epu8(octets, _mm_set1_epi8(CODE8_MIN)), _mm_set1_epi8((char)CODE8_MAX));
-        _mm_storeu_si128((void *)(row + 2 * x), octets);
-    }
-    return x;
-}
-#endif
-
-void scene_pack(const struct scene *scene, const int16_t *luma, const int16_t *cb, const int16_t *cr,
-                uint32_t begin, uint32_t end, uint8_t *row, int simd)
-{
-#if defined(__x86_64__)
-    if (simd && scene->depth == 8)
-        begin = pack8_sse2(luma, cb, cr, begin, end, row);   /* every x86-64 has SSE2 */
-    else if (simd && __builtin_cpu_supports("ssse3"))
-        begin = pack10_ssse3(luma, cb, cr, begin, end, row);
-#else
-    (void)simd;
-#endif
-    (scene->depth == 8 ? pack8 : pack10)(luma, cb, cr, begin, end, row);
+    for (uint32_t upper_lower = 0; upper_lower < 2; upper_lower++)
+        for (uint32_t x = begin; x < end; x++) {
+            scene->rows[upper_lower][0][x] = luma;
+            scene->rows[upper_lower][1][x / 2] = scene->rows[upper_lower][2][x / 2] = NEUTRAL;
+        }
 }
 
 void scene_black(struct scene *scene)
 {
-    for (uint32_t x = 0; x < scene->width; x++) {
-        scene->rows[0][x] = BLACK;
-        scene->rows[1][x / 2] = scene->rows[2][x / 2] = NEUTRAL;
-    }
-    for (uint32_t row = 0; row < scene->height; row++)
-        scene_pack(scene, scene->rows[0], scene->rows[1], scene->rows[2], 0, scene->width, scene->frame + (size_t)row * scene->row_bytes, 1);
+    fill_rows(scene, 0, scene->width, BLACK);
+    for (uint32_t row = 0; row < scene->raw_rows; row++)
+        pack_row(scene, row, 0, scene->width);
 }
 
-void scene_begin(struct scene *scene, uint32_t noise_seed)
+void scene_begin(struct scene *scene, uint32_t noise_seed, int second_part)
 {
     scene->noise_state = noise_seed * 2654435761u | 1;
     scene->rows_ready = 0;
+    scene->first_row = (uint32_t)second_part;
 }
 
-static void render_row(struct scene *scene, uint32_t row)
+/* Draws one row of the raster between its columns `begin` and `end`. */
+static void draw_row(struct scene *scene, uint32_t row, uint32_t begin, uint32_t end)
 {
-    uint32_t begin = scene->view[2 * row], end = scene->view[2 * row + 1];
-    if (begin >= end)
-        return;
     draw_tissue(scene, row, begin, end);
     for (uint32_t i = 0; i < scene->strip_count; i++)
         draw_strip(scene, &scene->strips[i], row, begin, end);
     light(scene, row, begin, end);
     for (uint32_t i = 0; i < scene->disc_count; i++)
         draw_disc(scene, &scene->discs[i], row, begin, end);
-    scene_pack(scene, scene->rows[0], scene->rows[1], scene->rows[2], begin, end, scene->frame + (size_t)row * scene->row_bytes, 1);
+}
+
+static void render_row(struct scene *scene, uint32_t raw)
+{
+    uint32_t row = raster_row(scene, raw), begin = scene->view[2 * row], end = scene->view[2 * row + 1];
+    if (scene->paired) {
+        /* One pair of columns for both rows; the light is 0 where the view of one ends. */
+        const uint32_t *lower = scene->view + 2 * (row + 1);
+        begin = begin < lower[0] ? begin : lower[0];
+        end = end > lower[1] ? end : lower[1];
+    }
+    if (begin >= end)
+        return;
+    for (uint32_t i = 0; i <= scene->paired; i++) {
+        memcpy(scene->drawn, scene->rows[i], sizeof scene->drawn);
+        draw_row(scene, row + i, begin, end);
+    }
+    pack_row(scene, raw, begin, end);
 }
 
 void scene_prepare(void *context, uint32_t rows)
 {
     struct scene *scene = context;
+    const uint32_t stamp_rows = SCENE_STAMP_ROWS / scene->row_step;
     int first = scene->rows_ready == 0;
     /* The stamp says when the first packet leaves, so all rows that it covers must be drawn before the clock is read. */
-    if (first && scene->stamped && rows < SCENE_STAMP_ROWS)
-        rows = SCENE_STAMP_ROWS;
-    for (; scene->rows_ready < rows && scene->rows_ready < scene->height; scene->rows_ready++)
+    if (first && scene->stamped && rows < stamp_rows)
+        rows = stamp_rows;
+    for (; scene->rows_ready < rows && scene->rows_ready < scene->raw_rows && raster_row(scene, scene->rows_ready) < scene->height; scene->rows_ready++)
         render_row(scene, scene->rows_ready);
     if (first && scene->stamped) {
         struct timespec now;
         clock_gettime(CLOCK_REALTIME, &now);
-        scene_stamp(scene, (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+        /* A PsF frame has one stamp, its first segment's. */
+        if (!scene->first_row || !scene->segmented)
+            scene->stamp_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+        scene_stamp(scene, scene->stamp_us);
     }
 }
 
 void scene_stamp(struct scene *scene, uint64_t microseconds)
 {
     uint64_t bits = microseconds << 16 | STAMP_SYNC;
-    uint32_t pixels = SCENE_STAMP_CELLS * SCENE_STAMP_CELL_PIXELS;
-    for (uint32_t x = 0; x < pixels; x++) {
-        uint32_t cell = x / SCENE_STAMP_CELL_PIXELS;
-        scene->rows[0][x] = bits >> (SCENE_STAMP_CELLS - 1 - cell) & 1 ? WHITE : BLACK;
-        scene->rows[1][x / 2] = scene->rows[2][x / 2] = NEUTRAL;
-    }
-    for (uint32_t row = 0; row < SCENE_STAMP_ROWS; row++)
-        scene_pack(scene, scene->rows[0], scene->rows[1], scene->rows[2], 0, pixels, scene->frame + (size_t)row * scene->row_bytes, 1);
+    for (uint32_t cell = 0; cell < SCENE_STAMP_CELLS; cell++)
+        fill_rows(scene, cell * SCENE_STAMP_CELL_PIXELS, (cell + 1) * SCENE_STAMP_CELL_PIXELS, bits >> (SCENE_STAMP_CELLS - 1 - cell) & 1 ? WHITE : BLACK);
+    for (uint32_t row = 0; row < SCENE_STAMP_ROWS / scene->row_step; row++)
+        pack_row(scene, row, 0, SCENE_STAMP_CELLS * SCENE_STAMP_CELL_PIXELS);
 }

@@ -1,10 +1,12 @@
 /* The synthetic picture: a tissue texture that moves, an instrument over it, seen through a round endoscope.
  *
  * Called by cext/source.pyx row by row, just before a row is sent, so that the samples are still in the cache.
- * Samples between the steps are 14-bit (10-bit narrow range x 16) in int16; only the last step rounds to the wire's depth.
+ * Samples between the steps are 14-bit (10-bit narrow range x 16) in int16; only the last step, in packer.c, makes codes of them.
  */
 #ifndef SCENE_H
 #define SCENE_H
+
+#include "packer.h"
 
 #include <stdint.h>
 
@@ -37,8 +39,12 @@ struct scene_disc {
 };
 
 struct scene {
-    uint32_t width, height, depth;
-    uint32_t row_bytes;
+    uint32_t width, height;           /* of the frame */
+    struct packer packer;
+    uint32_t row_bytes, raw_rows;     /* of the raw frame, or of the larger field or segment */
+    uint32_t first_row, row_step;     /* rows of the frame in a raw row's place: 0 or 1, and then every one or every second */
+    uint32_t paired;                  /* 1: a raw row is two rows of the frame */
+    int32_t segmented;                /* both parts are of one picture */
     uint32_t texture_stride;          /* luma samples; chroma rows have half of it */
     uint32_t margin;                  /* texture pixels around the raster on every side; the most that it may move */
     const int16_t *texture[3];        /* Y, Cb, Cr */
@@ -48,7 +54,8 @@ struct scene {
     const uint32_t *view;             /* height x (begin, end): columns inside the round view, even */
     const int16_t *noise;
     const float (*profiles)[3][SCENE_PROFILE_STEPS];   /* 14-bit codes */
-    int16_t *rows[3];                 /* one row of each component, 14-bit */
+    int16_t *rows[2][3];              /* one row of each component, 14-bit; a second one for pairs */
+    int16_t *drawn[3];                /* of them the one that is drawn */
     uint8_t *frame;                   /* packed pgroups; black outside the view */
     struct scene_strip strips[SCENE_STRIPS_MAX];
     struct scene_disc discs[SCENE_DISCS_MAX];
@@ -56,22 +63,19 @@ struct scene {
     uint32_t noise_state;             /* xorshift; never 0 */
     uint32_t rows_ready;
     int stamped;                      /* burn the time of sending into the top rows */
+    uint64_t stamp_us;
 };
 
-/* The whole frame black (8-bit Y 16, neutral chroma). */
+/* The whole frame black, chroma neutral. */
 void scene_black(struct scene *scene);
 
-/* Begins the next frame; the caller has set shift, strips and discs. */
-void scene_begin(struct scene *scene, uint32_t noise_seed);
+/* Begins the next frame, or its second field or segment; the caller has set shift, strips and discs. */
+void scene_begin(struct scene *scene, uint32_t noise_seed, int second_part);
 
-/* Renders rows until `rows` are ready (a pacing_prepare callback); stamps the time when the first of them are. */
+/* Renders raw rows until `rows` are ready (a pacing_prepare callback); stamps the time when the first of them are. */
 void scene_prepare(void *scene, uint32_t rows);
 
 /* Burns 48 bits of CLOCK_REALTIME microseconds and the sync pattern into the top rows, 64 cells of 16 x 16 pixels. */
 void scene_stamp(struct scene *scene, uint64_t microseconds);
-
-/* Packs samples [begin, end) of three 14-bit rows into pgroups; `simd` = 0 forces plain C. begin and end are even. */
-void scene_pack(const struct scene *scene, const int16_t *luma, const int16_t *cb, const int16_t *cr,
-                uint32_t begin, uint32_t end, uint8_t *row, int simd);
 
 #endif

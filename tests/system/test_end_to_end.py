@@ -2,12 +2,11 @@
 import base64
 import json
 import time
-from fractions import Fraction
 
 import pytest
 
 from appliance import clock
-from appliance.frame import CODINGS
+from appliance.frame import CODINGS, VideoFormat
 from appliance.source import case
 from tests.system.theatre import wait_until
 
@@ -101,7 +100,7 @@ def test_a_student_gets_the_picture_and_never_a_static_part(theatre, browser):
 
 def patient_values():
     """Words of the source's static part that tell who, where and by whom."""
-    part = case.static_part("1.2.3", bytes(16), bytes(16), 10, Fraction(50))
+    part = case.static_part("1.2.3", bytes(16), bytes(16), VideoFormat(1280, 720))
     elements = (part.PatientName, part.PatientID, part.PatientBirthDate, part.PatientComments, part.AccessionNumber, part.StudyID, part.ReferringPhysicianName,
                 part.StudyDescription, part.InstitutionName, part.InstitutionalDepartmentName, part.OperatorsName, part.DeviceSerialNumber)
     words = [word for element in elements for word in str(element).split("^") if len(word) > 4]

@@ -12,6 +12,28 @@ def planes(frame, format) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.stack([first, second], axis=-1).reshape(format.height, -1).astype(int), cb.astype(int), cr.astype(int)
 
 
+def samples(frame, format) -> np.ndarray:
+    """The codes of a raw frame or part in the order of the wire, (raw rows, samples)."""
+    bits = np.unpackbits(np.asarray(frame, np.uint8)).reshape(-1, format.depth)
+    codes = bits.astype(int) @ (1 << np.arange(format.depth - 1, -1, -1))
+    return codes.reshape(-1, format.raw_row_bytes * 8 // format.depth)
+
+
+def components(frame, format) -> np.ndarray:
+    """Cb Y Cr or R G B of every pixel, (rows of the frame or part, width, 3); chroma as it is sent, repeated."""
+    codes, sampling = samples(frame, format), "4:4:4" if format.sampling == "RGB" else format.sampling[-5:]
+    if sampling == "4:4:4":
+        return codes.reshape(codes.shape[0], -1, 3)
+    if sampling == "4:2:2":
+        cb, first, cr, second = np.moveaxis(codes.reshape(codes.shape[0], -1, 4), 2, 0)
+        luma = np.stack([first, second], axis=2).reshape(codes.shape[0], -1)
+        return np.stack([np.repeat(cb, 2, axis=1), luma, np.repeat(cr, 2, axis=1)], axis=2)
+    y00, y01, y10, y11, cb, cr = np.moveaxis(codes.reshape(codes.shape[0], -1, 6), 2, 0)
+    luma = np.stack([np.stack([y00, y01], axis=2).reshape(y00.shape[0], -1), np.stack([y10, y11], axis=2).reshape(y00.shape[0], -1)], axis=1)
+    wide = [np.repeat(np.repeat(plane, 2, axis=1), 2, axis=0) for plane in (cb, cr)]
+    return np.stack([wide[0], luma.reshape(-1, format.width), wide[1]], axis=2)
+
+
 def greenness(luma, cb, cr, full: int) -> np.ndarray:
     """How much brighter than red and blue the green of each pixel is; planes of equal size, `full` is the code range (256, 1024)."""
     y, u, v = ((plane / full - offset) for plane, offset in ((luma, 16 / 256), (cb, 0.5), (cr, 0.5)))

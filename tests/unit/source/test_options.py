@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 
 from appliance.errors import ConfigurationError
+from appliance.frame import VideoFormat
 from appliance.source.options import add_arguments, plan
 
 
@@ -27,6 +28,13 @@ def test_rates_by_their_usual_names(text, rate):
     assert asked("--rate", text).format.rate == rate
 
 
+def test_formats_by_their_usual_names():
+    asked_for = asked("--size", "1920x1080", "--rate", "29.97", "--interlace", "--sampling", "ycbcr-4:2:2", "--range", "full", "--colorimetry", "bt2020", "--packing", "bpm")
+    assert asked_for.format == VideoFormat(1920, 1080, rate=Fraction(30000, 1001), interlaced=True, range="FULL", colorimetry="BT2020", packing="2110BPM")
+    assert asked("--segmented").format.scan == "PsF" and asked("--sampling", "rgb").format.sampling == "RGB"
+    assert asked("--maxudp", "8960").maxudp == 8960
+
+
 def test_an_interface_may_be_named_by_its_address():
     assert asked("--interface", "127.0.0.1").source_address == "127.0.0.1"
 
@@ -42,7 +50,11 @@ def test_video_alone():
 
 @pytest.mark.parametrize("arguments, told", [
     (["--size", "1281x720"], "even width"), (["--size", "big"], "WIDTHxHEIGHT"), (["--size", "32x32"], "64x64 to"), (["--size", "8192x4320"], "4096x2160"),
-    (["--depth", "12"], "8 or 10"), (["--rate", "0"], "frames a second"), (["--rate", "fast"], "frames a second"), (["--rate", "50/0"], "frames a second"),
+    (["--depth", "9"], "8, 10, 12 or 16"), (["--sampling", "4:1:1"], "4:2:2 or 4:4:4"), (["--packing", "best"], "gpm or bpm"), (["--maxudp", "9000"], "576 to 8960"),
+    (["--packing", "bpm", "--maxudp", "8960"], "block packing"), (["--packing", "bpm", "--depth", "16"], "block of 180"), (["--colorimetry", "sepia"], "BT601 or"),
+    (["--range", "WIDE"], "NARROW or"), (["--picture", "cat"], "endoscope or bars"), (["--picture", "bars", "--timestamp-bars"], "endoscope"),
+    (["--sampling", "4:2:0", "--interlace"], "progressive"), (["--sampling", "4:2:0", "--size", "640x361"], "Use 640x362"),
+    (["--sampling", "RGB", "--size", "642x360"], "Use 644x360"), (["--rate", "0"], "frames a second"), (["--rate", "fast"], "frames a second"), (["--rate", "50/0"], "frames a second"),
     (["--rate", "1000"], "frames a second"), (["--interface", "nowhere0"], "interfaces are: .*lo"), (["--interface", "203.0.113.9"], "interfaces are: .*lo"),
     (["--group", "endoscope"], "IPv4"), (["--group", "0.0.0.0"], "IPv4"), (["--port", "0"], "1 to 65535"), (["--port", "65535"], "1 to 65535"),
     (["--ttl", "256"], "0 to 255"), (["--name", "../escape"], "file name"), (["--seconds", "0"], "above 0"), (["--seconds", "nan"], "above 0"),

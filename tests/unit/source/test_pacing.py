@@ -11,6 +11,9 @@ from appliance.source.scene import Scene
 from cext import source as native
 
 FORMATS = [VideoFormat(320, 180), VideoFormat(320, 180, depth=8), VideoFormat(1280, 64), VideoFormat(1922, 64), VideoFormat(64, 66), VideoFormat(66, 64, depth=8)]
+OTHERS = [VideoFormat(320, 180, "YCbCr-4:4:4"), VideoFormat(320, 180, "RGB", 12), VideoFormat(320, 180, "YCbCr-4:2:0", 8), VideoFormat(322, 181, depth=16),
+          VideoFormat(320, 181, interlaced=True), VideoFormat(320, 181, "RGB", 8, interlaced=True, segmented=True),
+          VideoFormat(320, 180, packing="2110BPM"), VideoFormat(320, 181, "YCbCr-4:4:4", interlaced=True, packing="2110BPM")]
 SSRC, PAYLOAD_TYPE, TIMESTAMP = 0xCAFE_F00D, 96, 0x8000_1234
 
 
@@ -25,17 +28,17 @@ def pair():
         yield receiver, sender
 
 
-def sent(pair, format, sequence=0, segmented=True, seconds=0.0):
-    """The packets of one frame, and the frame."""
+def sent(pair, format, sequence=0, segmented=True, seconds=0.0, second_part=False, maxudp=1460):
+    """The packets of one frame, field or segment, and its rows."""
     receiver, sender = pair
     scene = Scene(format)
-    pacing = native.Pacing(scene.native, format, sender.fileno(), 1_000_000, PAYLOAD_TYPE, SSRC, sequence, segmented)
-    scene.begin(seconds, 1)
+    pacing = native.Pacing(scene.native, format, sender.fileno(), 1_000_000, PAYLOAD_TYPE, SSRC, sequence, segmented, second_part, maxudp)
+    scene.begin(seconds, 1, second_part)
     pacing.send(0, TIMESTAMP)
     packets = []
     while True:
         try:
-            packets.append(receiver.recv(2048))
+            packets.append(receiver.recv(9000))
         except BlockingIOError:
             break
     assert pacing.packets_sent == pacing.packet_count and pacing.packets_refused == 0
@@ -50,17 +53,39 @@ def test_a_frame_comes_back_whole(pair, format, segmented):
     covered = 0
     for packet in packets:
         _, segments, samples = rfc4175.parse_payload(rtp.parse(packet, PAYLOAD_TYPE).payload, format)
-        assert len(segments) <= 2
+        assert len(segments) <= 3
         rfc4175.place(received, segments, samples, format)
         covered += len(samples)
     assert covered == format.frame_bytes
     assert np.array_equal(np.frombuffer(received, np.uint8), frame)
 
 
+@pytest.mark.parametrize("maxudp", [1460, 8960])
+@pytest.mark.parametrize("format", OTHERS, ids=lambda format: f"{format} {format.packing}")
+def test_every_format_comes_back_whole(pair, format, maxudp):
+    if format.packing == "2110BPM":
+        maxudp = 1460
+    raster = bytearray(format.frame_bytes)
+    for second in rfc4175.parts(format):
+        packets, rows = sent(pair, format, second_part=second, maxudp=maxudp)
+        field = bytearray(format.frame_bytes)
+        read = [rfc4175.parse_payload(rtp.parse(packet, PAYLOAD_TYPE).payload, format) for packet in packets]
+        for _, segments, samples in read:
+            assert len(segments) <= 3 and {segment.field for segment in segments} == {second}
+            rfc4175.place(field if format.by_fields else raster, segments, samples, format)
+        sent_bytes = format.wire_rows(second) // format.pgroup.rows * format.raw_row_bytes
+        assert sum(len(samples) for _, _, samples in read) == sent_bytes
+        if format.packing == "2110BPM":
+            assert {len(samples) for _, _, samples in read[:-1]} == {1260}
+        assert max(map(len, packets)) <= maxudp - 8 and (maxudp == 1460 or max(map(len, packets)) > 1452 or sent_bytes < 8960)
+        woven = np.frombuffer(raster, np.uint8).reshape(-1, format.raw_row_bytes)[second::2].ravel() if format.segmented else np.frombuffer(field if format.by_fields else raster, np.uint8)
+        assert np.array_equal(woven[:sent_bytes], rows[:sent_bytes])
+
+
 @pytest.mark.parametrize("format", FORMATS, ids=str)
 def test_packets_are_few_and_never_too_large(pair, format):
     packets, _ = sent(pair, format)
-    assert max(map(len, packets)) <= native.PAYLOAD_MAX
+    assert max(map(len, packets)) <= 1452
     per_row = -(-format.raw_row_bytes // 1430)
     assert len(packets) <= per_row * format.height
 

@@ -123,7 +123,7 @@ def test_packing_rounds_and_clips_on_every_path(width, depth):
     codes = [np.clip((row.astype(int) + (8 << 10 - depth) >> 4 + 10 - depth), 4 if depth == 10 else 1, 1019 if depth == 10 else 254) for row in rows]
     scene = Scene(format).native
     for simd in (False, True):
-        packed = scene.pack(*rows, simd=simd)
+        packed = scene.pack(rows, rows, simd=simd)
         luma, cb, cr = planes(packed, VideoFormat(width, 1, depth=depth))
         assert (luma[0] == codes[0]).all() and (cb[0] == codes[1]).all() and (cr[0] == codes[2]).all()
 
