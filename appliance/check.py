@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     for stream in config.streams:
         flows = topology.flows[stream.name]
         print(f"  {stream.name}: {flows.video.format} from {flows.video.group}:{flows.video.port} on {stream.interface}"
-              + (f", metadata from {flows.metadata.group}:{flows.metadata.port}" if flows.metadata else ", no metadata"))
+              + (f", metadata from {' and '.join(flow.place for flow in flows.metadata)}" if flows.metadata else ", no metadata"))
         for note in notes(stream, topology):
             print(f"    note: {note}")
     for note in encoder_notes(config.encoder):
@@ -53,7 +53,7 @@ def notes(stream: StreamConfig, topology: Topology) -> list[str]:
     """What a person should know of a stream that runs all the same."""
     flows = topology.flows[stream.name]
     sound = ["sound is not received yet: the picture and its metadata are, the audio flow is left alone"] if stream.audio else []
-    return [note for flow in (flows.video, flows.metadata) if flow for note in flow.notes] + sound
+    return [note for flow in (flows.video, *flows.metadata) for note in flow.notes] + sound
 
 
 def check(config: Config) -> tuple[Topology, dict[str, str]]:
@@ -79,8 +79,8 @@ def unusable(_: Config, flows: Mapping[str, Flows], streams: Sequence[StreamConf
         with _noting(problems):
             check_interface(stream)
         found = flows.get(stream.name)
-        for key, flow in (("video", found.video), ("metadata", found.metadata)) if found else ():
-            if flow and not ipaddress.ip_address(flow.group).is_multicast:
+        for key, flow in (("video", found.video), *(("metadata", flow) for flow in found.metadata if flow.url is None)) if found else ():
+            if not ipaddress.ip_address(flow.group).is_multicast:
                 with _noting(problems):
                     _check_own_address(f'stream "{stream.name}", {key}: the address in its c= line', flow.group)
     return problems

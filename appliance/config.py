@@ -16,6 +16,7 @@ from appliance.toml_table import Table, is_address
 
 STREAMS_MAX = 16
 STREAM_NAME_CHARACTERS_MAX = 32
+METADATA_FLOWS_MAX = 8
 TITLE_CHARACTERS_MAX = 120
 FILE_BYTES_MAX = 1 << 20
 VIEWERS_LIMIT = 10_000
@@ -111,10 +112,11 @@ class StreamConfig:
     title: str
     interface: str
     video: str
-    metadata: str | None
+    metadata: tuple[str, ...]  # the first describes the picture; ws:// and wss:// addresses carry the packets themselves
     audio: str | None
     receive: str = "auto"
     station: str = ""  # what the worklist calls the place or device whose cases are this stream's
+    metadata_authority: Path | None = None  # PEM file that vouches for wss:// servers; None: what this machine trusts
 
 
 @dataclass(frozen=True)
@@ -314,10 +316,11 @@ def _streams(top: Table) -> tuple[StreamConfig, ...]:
             interface=table.text("interface", None, lambda text: is_address(text) or bool(_INTERFACE_NAME.fullmatch(text)),
                                  'a network interface such as "eno1", or its IP address'),
             video=table.flow("video", required=True) or "",
-            metadata=table.flow("metadata"),
+            metadata=table.flows("metadata", METADATA_FLOWS_MAX),
             audio=table.flow("audio"),
             receive=table.choice("receive", "auto", RECEPTIONS),
             station=table.text("station", "", is_station, "a scheduled station AE title or station name: 1 to 16 printable characters"),
+            metadata_authority=table.path("metadata_authority"),
         ))
         table.close()
     return tuple(streams)

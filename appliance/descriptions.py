@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
@@ -21,8 +21,7 @@ BYTES_MAX = 64 * 1024
 REDIRECTIONS_MAX = 3
 AT_ONCE_MAX = 16
 _READERS: dict[str, Callable[[str, str], sdp.Flow]] = {"video": sdp.video_flow, "metadata": sdp.metadata_flow}
-KEYS = tuple(_READERS)
-"""What a stream may have, in the order of the configuration."""
+"""How the SDP of each key of a stream is read."""
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 _REDIRECTIONS = (301, 302, 303, 307, 308)
 
@@ -60,14 +59,31 @@ def is_url(place: str) -> bool:
     return place.startswith(("http://", "https://"))
 
 
+def is_websocket(place: str) -> bool:
+    """Whether the place is no SDP's but that of the packets themselves."""
+    return place.startswith(("ws://", "wss://"))
+
+
 def shown(place: str) -> str:
     """The place as it may be logged: without a password."""
     return _CREDENTIALS.sub("", place) if is_url(place) else place
 
 
 def places(stream: StreamConfig) -> dict[str, str]:
-    """The SDPs that a stream names, by key."""
-    return {key: place for key in KEYS if (place := getattr(stream, key))}
+    """The SDPs that a stream names, by key: "video", "metadata", and "metadata 2" and so on where there are several. A WebSocket has none."""
+    metadata = {f"metadata {number}" if number > 1 else "metadata": place for number, place in enumerate(stream.metadata, 1)}
+    return {"video": stream.video} | {key: place for key, place in metadata.items() if not is_websocket(place)}
+
+
+def flows_of(stream: StreamConfig, described: Mapping[str, sdp.Flow]) -> Flows:
+    """A stream's flows from those that the SDPs of places() describe."""
+    left = iter([flow for key, flow in described.items() if key.startswith("metadata")])
+    return Flows(described["video"], tuple(sdp.websocket_metadata_flow(place) if is_websocket(place) else next(left) for place in stream.metadata))
+
+
+def described_by(stream: StreamConfig, flows: Flows) -> dict[str, sdp.Flow]:
+    """The other way round: the flow of each of places()."""
+    return dict(zip(places(stream), (flows.video, *(flow for flow in flows.metadata if flow.url is None))))
 
 
 def read_flows(stream: StreamConfig) -> Flows:
@@ -113,12 +129,12 @@ async def _read_stream(stream: StreamConfig) -> Flows:
     problems = [problem for found_one in found.values() if isinstance(found_one, ConfigurationError) for problem in found_one.problems]
     if problems:
         raise ConfigurationError.of(problems)
-    return Flows(**found)
+    return flows_of(stream, found)
 
 
 def flow_of(key: str, place: str, text: str) -> sdp.Flow:
     """The flow of that key which an SDP's text describes. SdpError names place, line and reason."""
-    return _READERS[key](text, shown(place))
+    return _READERS[key.split(" ")[0]](text, shown(place))
 
 
 async def read(place: str, where: str, known: Version | None = None) -> Description | None:

@@ -9,11 +9,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from appliance.errors import ConfigurationError
 
 _GOT_CHARACTERS_MAX = 60
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+_SOCKET_OR_WEB = "https?|wss?"
 _URL_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -115,6 +117,21 @@ class Table:
             return None
         return value if _URL_SCHEME.match(value) else os.path.normpath(self._path.parent / value)
 
+    def flows(self, key: str, count_max: int) -> tuple[str, ...]:
+        """One or several flows, each by the path or http(s) URL of its SDP file, or by the ws(s):// address that carries its packets."""
+        expected = "the path of an SDP file, its http:// or https:// URL, or a ws:// or wss:// address"
+        value = self.values.get(key, [])
+        self._known.append(key)
+        items = [value] if isinstance(value, str) else value
+        wrong = [item for item in items if not isinstance(item, str) or not _is_flow(item, _SOCKET_OR_WEB)] if isinstance(items, list) else [items]
+        if wrong:
+            self.report(key, expected, _shown(wrong[0]))
+            return ()
+        if len(items) > count_max or len(set(items)) < len(items):
+            self.report(key, f"at most {count_max} different flows", f"{len(items)}")
+            return ()
+        return tuple(item if _URL_SCHEME.match(item) else os.path.normpath(self._path.parent / item) for item in items)
+
     def _take(self, key: str, kind: type, expected: str, default: Any) -> Any:
         self._known.append(key)
         if key not in self.values:
@@ -144,10 +161,15 @@ def _is_path(text: str) -> bool:
     return bool(text) and "\0" not in text
 
 
-def _is_flow(text: str) -> bool:
-    if _URL_SCHEME.match(text):
-        return bool(re.fullmatch(r"https?://[^\s/]\S*", text))
-    return _is_path(text)
+def _is_flow(text: str, schemes: str = "https?") -> bool:
+    if not _URL_SCHEME.match(text):
+        return _is_path(text)
+    if not re.fullmatch(rf"(?:{schemes})://[^\s/]\S*", text):
+        return False
+    try:
+        return bool(urlsplit(text).hostname) and urlsplit(text).port != 0
+    except ValueError:  # a port that is none
+        return False
 
 
 def _shown(value: Any) -> str:

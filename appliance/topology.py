@@ -148,18 +148,18 @@ def _shared_segments(name: str, config: Config, declared: tuple) -> Iterator[Seg
 
 def _inputs(module: str, stream: StreamConfig, flows: Flows, encoder: EncoderConfig) -> Hashable:
     """What a stage of a stream is made of, besides its rings. Not the stream's title: a new one takes no restart."""
-    video, metadata = _received(flows.video), _received(flows.metadata)
+    video, metadata = _received(flows.video), tuple(_received(flow) for flow in flows.metadata)
     return {
         "appliance.ingest": (video, stream.interface, stream.receive),
         "appliance.convert": video.format,
         "appliance.encode": (video.format, encoder),
-        "appliance.metadata": (metadata, stream.interface),
+        "appliance.metadata": (metadata, stream.interface, stream.metadata_authority),
     }[module]
 
 
-def _received(flow: Flow | None) -> Flow | None:
+def _received(flow: Flow) -> Flow:
     """A flow without the words that are for people."""
-    return flow and replace(flow, notes=(), title="")
+    return replace(flow, notes=(), title="")
 
 
 def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:

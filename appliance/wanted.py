@@ -154,8 +154,9 @@ class Watch:
     async def _watch_stream(self, stream: StreamConfig) -> None:
         watched = [_Watched(key, place) for key, place in places(stream).items()]
         present = self._wanted.flows.get(stream.name)
+        known = descriptions.described_by(stream, present) if present else {}
         for one in watched:
-            one.flow = present and getattr(present, one.key)
+            one.flow = known.get(one.key)
         usable = True
         while True:
             await asyncio.sleep(FILE_INTERVAL_S)
@@ -168,7 +169,7 @@ class Watch:
         name, unusable = stream.name, []
         troubles = [one.trouble for one in watched if one.trouble]
         if all(one.flow for one in watched):
-            flows = Flows(**{one.key: one.flow for one in watched})
+            flows = descriptions.flows_of(stream, {one.key: one.flow for one in watched})
             if flows != self._wanted.flows.get(name):
                 unusable = await asyncio.to_thread(self._verify, self._wanted.config, {name: flows}, [stream])
             if not unusable:

@@ -28,15 +28,18 @@ name = "scope"
 title = "Endoscope"
 interface = "lo"
 video = "scope.sdp"
+{stream}
 """
 
 
 class Workbench:
     """Lays out an appliance with one stream, "scope", and makes one of its stages."""
 
-    def __init__(self, folder, name: str, video: VideoFormat = VideoFormat(64, 36, rate=Fraction(50)), workers: int = 2, encoder: str = "") -> None:
+    def __init__(self, folder, name: str, video: VideoFormat = VideoFormat(64, 36, rate=Fraction(50)), workers: int = 2, encoder: str = "",
+                 stream: str = "") -> None:
+        """`encoder` and `stream`: further lines of their tables."""
         (folder / "scope.sdp").write_text(sdp.emit_video(sdp.VideoFlow(format=video, **FLOW)))
-        parsed = config.parse(CONFIGURATION.format(workers=workers, encoder=encoder), folder / "appliance.toml")
+        parsed = config.parse(CONFIGURATION.format(workers=workers, encoder=encoder, stream=stream), folder / "appliance.toml")
         server = replace(parsed.server, listen_port=0, metrics_port=0)  # whichever ports are free
         self.config = replace(parsed, server=server)
         self.name, self.video = name, video

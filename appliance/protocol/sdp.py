@@ -8,13 +8,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from urllib.parse import urlsplit
 
 from appliance.errors import SdpError
 from appliance.frame import VideoFormat
 from appliance.protocol.session import Line, Media, Session, connection, parse_session, source_filter
 from appliance.protocol.timing import SENDER_TYPES
 
-__all__ = ["AudioFlow", "MetadataFlow", "VideoFlow", "audio_flow", "emit_metadata", "emit_video", "metadata_flow", "parse_session", "read_video", "video_flow"]
+__all__ = ["AudioFlow", "MetadataFlow", "VideoFlow", "audio_flow", "emit_metadata", "emit_video", "metadata_flow", "parse_session", "read_video", "video_flow",
+           "websocket_metadata_flow"]
 
 # What this version receives, by attribute of VideoFormat; video_flow() refuses every other value as "not supported yet".
 SUPPORTED: Mapping[str, tuple] = {
@@ -92,6 +94,16 @@ class VideoFlow(Flow):
 class MetadataFlow(Flow):
     """A DICOM-RTV metadata flow (PS3.22 section 6.2)."""
 
+    payload_type: int | None
+    """None: any, for a WebSocket has no SDP."""
+    url: str | None = None
+    """ws:// or wss:// address of the server that offers the flow's packets, one a binary message; None where it is multicast."""
+
+    @property
+    def place(self) -> str:
+        """Where it comes from, for people."""
+        return self.url or f"{self.group}:{self.port}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AudioFlow(Flow):
@@ -116,6 +128,12 @@ def video_flow(text: str, source: str) -> VideoFlow:
 def metadata_flow(text: str, source: str) -> MetadataFlow:
     """The one DICOM-RTV metadata flow of an SDP file. Raises SdpError naming the line and the reason."""
     return _choose(parse_session(text, source), "DICOM-RTV metadata (PS3.22)", ("dicom",), _read_metadata)
+
+
+def websocket_metadata_flow(url: str) -> MetadataFlow:
+    """The metadata flow that a WebSocket carries: its packets tell their payload type, and grains are told apart by marker and timestamp."""
+    parts = urlsplit(url)
+    return MetadataFlow(group=parts.hostname or "", port=parts.port or {"ws": 80, "wss": 443}[parts.scheme], payload_type=None, url=url)
 
 
 def audio_flow(text: str, source: str) -> AudioFlow:

@@ -24,7 +24,7 @@ class Flows:
     """What the SDP files of one stream describe."""
 
     video: VideoFlow
-    metadata: MetadataFlow | None = None
+    metadata: tuple[MetadataFlow, ...] = ()  # the first describes the picture
     audio: AudioFlow | None = None
 
 

@@ -38,7 +38,7 @@ def test_a_stream_alone_is_a_whole_configuration():
     assert read.server.media_addresses == ("127.0.0.1",)
     assert read.server.viewers_max == 500 and read.server.allowed_origins == () and read.server.ice_servers == ()
     assert read.encoder == config.EncoderConfig("auto", 6000, 2500, 700, "superfast", "constrained-baseline", 10, 1)
-    assert read.streams == (config.StreamConfig("endoscope", "endoscope", "lo", "/etc/appliance/endoscope.sdp", None, None),)
+    assert read.streams == (config.StreamConfig("endoscope", "endoscope", "lo", "/etc/appliance/endoscope.sdp", (), None),)
 
 
 def test_the_example_says_the_defaults():
@@ -65,7 +65,7 @@ def test_load_reads_a_file_and_makes_paths_absolute_beside_it(tmp_path):
 def test_absolute_paths_and_urls_stay_as_they_are():
     read = config.parse(STREAM.replace("endoscope.sdp", "https://nmos.example/a/sdp?x=1") + 'metadata = "/srv/m.sdp"\n', PATH)
     assert read.stream("endoscope").video == "https://nmos.example/a/sdp?x=1"
-    assert read.stream("endoscope").metadata == "/srv/m.sdp"
+    assert read.stream("endoscope").metadata == ("/srv/m.sdp",)
     with pytest.raises(KeyError):
         read.stream("microscope")
 
@@ -222,3 +222,15 @@ def test_the_way_to_receive_is_chosen_for_each_stream(tmp_path, written, receive
 def test_an_unknown_way_to_receive_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="auto, packet-ring, socket"):
         config.parse('[[stream]]\nname = "a"\ninterface = "lo"\nvideo = "a.sdp"\nreceive = "dpdk"', tmp_path / "a.toml")
+
+
+def test_metadata_may_come_in_several_flows_and_over_a_websocket():
+    read = config.parse(STREAM + 'metadata = ["m.sdp", "wss://camera.example/rtv", "http://sound.example/m.sdp"]\nmetadata_authority = "plant.pem"\n', PATH)
+    assert read.streams[0].metadata == ("/etc/appliance/m.sdp", "wss://camera.example/rtv", "http://sound.example/m.sdp")
+    assert read.streams[0].metadata_authority == Path("/etc/appliance/plant.pem")
+
+
+@pytest.mark.parametrize("value", ["7", '["a.sdp", 7]', '["a.sdp", "a.sdp"]', '"wss://"', '"ws://host:99999/"', '"ftp://host/a"', "[" + ", ".join(f'"{n}.sdp"' for n in range(9)) + "]"])
+def test_metadata_that_cannot_be_is_refused(value):
+    with pytest.raises(ConfigurationError, match="metadata"):
+        config.parse(STREAM + f"metadata = {value}\n", PATH)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from appliance import clock
 from appliance.frame import DEIDENTIFIED, DISCONTINUITY, STATIC, Audience
-from appliance.metadata import STALE_NS, MetadataRelay
+from appliance.metadata.relay import STALE_NS, MetadataRelay
 from appliance.protocol import attribution, dicom_elements, dicom_rtv, grain, rtp, sdp
 from appliance.protocol.class_view import dynamic_only
 from appliance.runtime import metrics

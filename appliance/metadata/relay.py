@@ -1,4 +1,4 @@
-"""The metadata stage: receives a stream's DICOM-RTV flow, checks each grain and hands the fan-out one record per audience.
+"""One metadata flow from its packets to the records of each audience: assembled, checked, attributed. Made by metadata.stage.
 
 Invariant: experts get whole grains, a class gets the reduced dynamic part alone, and what is not wholly valid goes to nobody. Keeps no
 identity: a static part passes through and is not stored.
@@ -19,15 +19,10 @@ from appliance.protocol.grain import AssembledGrain, GrainAssembler
 from appliance.protocol.sdp import GRAIN_FLAGS_URI, MetadataFlow
 from appliance.runtime.belief import TRUSTED_WINDOW_NS, Belief
 from appliance.runtime.counters import Counters
-from appliance.runtime.multicast import Membership, open_receiver
 from appliance.runtime.ring import RingWriter
-from appliance.runtime.stage import Stage
+from appliance.runtime.websocket import WebSocketReceiver
 
 GRAIN_REASONS = dicom_rtv.REASONS + attribution.REASONS
-RECEIVE_BUFFER_BYTES = 256 * 1024
-"""Two seconds of grains."""
-DATAGRAM_BYTES_MAX = 65_536
-WAIT_S = 0.25
 STALE_NS = 3_000_000_000
 
 _SUBJECT_KEY = secrets.token_bytes(32)
@@ -35,19 +30,24 @@ _log = logging.getLogger("metadata")
 
 
 class MetadataRelay:
-    """Datagrams in, records into the rings; everything of the stage but its socket."""
+    """Datagrams in, records into the rings; everything of a flow but its socket."""
 
     def __init__(self, flow: MetadataFlow, writers: Mapping[Audience, Sequence[RingWriter]], counters: Counters,
-                 class_clock: clock.AudienceClock) -> None:
-        self.flow, self.writers = flow, writers
+                 class_clock: clock.AudienceClock, of_picture: bool = True) -> None:
+        """`of_picture`: the flow describes the picture. The others are checked and counted alike, and give no records."""
+        self.flow, self.writers, self._of_picture = flow, writers, of_picture
         self._clocks = {Audience.EXPERT: clock.AudienceClock(), Audience.CLASS: class_clock}
+        self.connection: WebSocketReceiver | None = None
+        self.silent = False
+        """No valid grain for STALE_NS."""
         self.assembler = GrainAssembler(flow.payload_type, flow.extension_ids.get(GRAIN_FLAGS_URI))
         self.window_ns = TRUSTED_WINDOW_NS
         """How long after, and before, the arrival an RTP time may lie to be the capture time. As the kernel does for video."""
         self.datagrams = 0
         self._grain_number = 0
         self._instance_uid: str | None = None
-        self._subject: bytes | None = None  # a digest: the stage keeps no identity
+        self.subject: bytes | None = None
+        """A digest of whom the last static part named: the stage keeps no identity."""
         self._missing: set[str] = set()
         self._last_grain_ns: int | None = None
         self._heard = True  # the time to the first grain counts from the start
@@ -64,12 +64,14 @@ class MetadataRelay:
         packets = {name: counters.counter(f"appliance_metadata_{name}_total") for name in ("packets", "packets_lost", "packets_late", "sessions")}
         malformed = {reason: counters.counter("appliance_metadata_packets_malformed_total", reason=reason) for reason in grain.PACKET_REASONS}
         dropped = {reason: counters.counter("appliance_metadata_grains_dropped_total", reason=reason) for reason in grain.DROP_REASONS}
-        # (cell, how to read the assembler's total): the cells go on counting where a process before this one stopped.
+        connection = {name: counters.counter(f"appliance_metadata_websocket_{name}_total") for name in ("connections", "dropped", "refused")}
+        # (cell, how to read the total of this process): the cells go on counting where one before it stopped.
         self._totals = [(packets["packets"], lambda: self.assembler.packets), (packets["packets_lost"], lambda: self.assembler.lost),
                         (packets["packets_late"], lambda: self.assembler.late), (packets["sessions"], lambda: self.assembler.sessions)]
         self._totals += [(cell, lambda reason=reason: self.assembler.malformed[reason]) for reason, cell in malformed.items()]
         self._totals += [(cell, lambda reason=reason: self.assembler.dropped[reason]) for reason, cell in dropped.items()]
-        self._before = [cell.value for cell, _ in self._totals]
+        self._totals += [(cell, lambda name=name: getattr(self.connection, name, 0)) for name, cell in connection.items()]
+        self._moved = [0] * len(self._totals)
 
     def receive(self, datagram: bytes, now_tai_ns: int) -> None:
         """One packet from the network."""
@@ -78,12 +80,16 @@ class MetadataRelay:
             self._relay(assembled)
 
     def tick(self, now_monotonic_ns: int) -> None:
-        """At least every WAIT_S: brings the counters up to date and tells whether the flow went silent."""
-        for (cell, total), before in zip(self._totals, self._before):
-            cell.set(before + total())
+        """Several times a second: brings the counters up to date and tells whether the flow went silent."""
+        for place, (cell, total) in enumerate(self._totals):
+            if fresh := total() - self._moved[place]:
+                cell.add(fresh)
+                self._moved[place] += fresh
         if self._heard:
             self._last_grain_ns, self._heard = now_monotonic_ns, False
-        self._stale.set(int(now_monotonic_ns - self._last_grain_ns > STALE_NS))
+        self.silent = now_monotonic_ns - self._last_grain_ns > STALE_NS
+        if self._of_picture:
+            self._stale.set(int(self.silent))
 
     def _relay(self, assembled: AssembledGrain) -> None:
         try:
@@ -99,8 +105,8 @@ class MetadataRelay:
         if checked.has_static:
             self._statics.add()
         flags = DISCONTINUITY if self._is_new(assembled, checked, whose) else 0
-        if whose.kind is not Kind.VIDEO:
-            return  # what describes the sound, or what belongs together, is no picture's record
+        if whose.kind is not Kind.VIDEO or not self._of_picture:
+            return  # what describes the sound, another picture, or what belongs together, is no record of this picture
         self._grain_number += 1
         self._write(Audience.EXPERT, assembled.payload, checked.has_static, flags, assembled)
         if checked.dynamic is not None:
@@ -110,18 +116,18 @@ class MetadataRelay:
         """Whether another patient may be shown from here on: whoever keeps a static part must let go of it."""
         other_session = assembled.new_session or checked.instance_uid != self._instance_uid
         subject = None if whose.subject is None else _digest(whose.subject)
-        other_subject = None not in (subject, self._subject) and subject != self._subject
+        other_subject = None not in (subject, self.subject) and subject != self.subject
         if other_session:
-            self._instance_uid, self._subject = checked.instance_uid, None
+            self._instance_uid, self.subject = checked.instance_uid, None
             self._missing.clear()
-            self._type1_missing.set(0)
             self._instances.add()
-        if subject is not None and subject != self._subject:
-            self._subject = subject
+        if subject is not None and subject != self.subject:
+            self.subject = subject
             self._subjects.add()
         if fresh := [keyword for keyword in whose.missing if keyword not in self._missing]:
             _log.warning("the sender leaves out what PS3.3 demands (Type 1): %s; its grains are used all the same", ", ".join(fresh))
             self._missing.update(fresh)
+        if self._of_picture:
             self._type1_missing.set(len(self._missing))
         return other_session or other_subject
 
@@ -156,29 +162,3 @@ class MetadataRelay:
 
 def _digest(subject: tuple[bytes, ...]) -> bytes:
     return hashlib.blake2b(b"\0\\".join(subject), key=_SUBJECT_KEY).digest()
-
-
-def run(stage: Stage) -> None:
-    """Receives until told to stop."""
-    stream = stage.stream
-    flow = stage.flows[stream.name].metadata
-    for note in flow.notes:
-        stage.log.warning("%s: %s", stream.metadata, note)
-    writers = {audience: [writer for name, writer in stage.writers.items() if name.startswith(f"records.{stream.name}.{audience.value}.")]
-               for audience in Audience}
-    relay = MetadataRelay(flow, writers, stage.counters, stage.clock_of(stream.name, Audience.CLASS))
-    belief = Belief(stage.counters, stream.name, stage.flows[stream.name].video.format.frame_ns)
-    with open_receiver(flow, stream.interface, RECEIVE_BUFFER_BYTES) as receiver:
-        receiver.settimeout(WAIT_S)
-        membership = Membership(receiver, flow, stream.interface)
-        stage.ready()
-        while stage.running():
-            try:
-                relay.receive(receiver.recv(DATAGRAM_BYTES_MAX), clock.tai_ns())
-            except TimeoutError:
-                pass  # silence is what tick() is for
-            if belief.changed():
-                relay.window_ns = belief.window_ns
-            now_ns = clock.monotonic_ns()
-            relay.tick(now_ns)
-            membership.keep(relay.datagrams, now_ns)
