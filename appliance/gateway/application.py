@@ -16,6 +16,7 @@ from appliance.gateway.access import Doorkeeper
 from appliance.gateway.counts import Counts
 from appliance.gateway.hospital import PATH as HOSPITAL_PATH
 from appliance.gateway.hospital import HospitalDoor
+from appliance.gateway.judged import judged
 from appliance.gateway.liveness import Liveness
 from appliance.gateway.pages import UNBUILT, Page
 from appliance.gateway.problem import Problem
@@ -97,6 +98,7 @@ def _streams(stage: Stage, doorkeeper: Doorkeeper, liveness: Liveness):
                 said = {"name": stream.name, "title": stream.title, "audience": grant.audience.value, "live": liveness.live(stream.name, now_s)}
                 if stream.name in stage.flows:  # one that waits has no raster yet
                     video = stage.flows[stream.name].video.format
+                    said |= judged(stage.counters, stream.name, grant.audience)
                     said |= {"width": video.width, "height": video.height, "rate": round(float(video.picture_rate), 3)}
                 if grant.audience is Audience.EXPERT and config.hospital:
                     said["hospital"] = {"worklist": config.worklist is not None, "pacs": config.pacs is not None}

@@ -7,6 +7,12 @@ export interface Stream {
   live: boolean;
   width: number | null;
   height: number | null;
+  /** Whether latency is measured from the capture, on clocks that agree; else from the packets' arrival at the appliance. */
+  fromCapture: boolean;
+  /** In a word how the stream arrives at the appliance; "" if it does not say. */
+  status: string;
+  /** What is not as it should be there: sentences for experts. */
+  findings: string[];
 }
 
 export class RefusedError extends Error {
@@ -36,7 +42,17 @@ function readStream(entry: unknown): Stream[] {
     live: fields["live"] === true,
     width: pixels("width"),
     height: pixels("height"),
+    fromCapture: fields["time"] !== "arrival",
+    status: typeof fields["status"] === "string" ? fields["status"] : "",
+    findings: Array.isArray(fields["findings"]) ? fields["findings"].flatMap(readFinding) : [],
   }];
+}
+
+/** Findings about clocks are left out: the words beside the latency say what follows of them. */
+function readFinding(entry: unknown): string[] {
+  if (typeof entry !== "object" || entry === null) return [];
+  const { domain, sentence } = entry as Record<string, unknown>;
+  return typeof sentence === "string" && domain !== "external_synchronisation" ? [sentence] : [];
 }
 
 export function whepUrl(stream: string, pageHref: string): string {

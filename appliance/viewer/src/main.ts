@@ -21,6 +21,8 @@ const TOKEN_KEY = "viewer.token";
 const READINGS_INTERVAL_MS = 100;
 const STATUS_INTERVAL_MS = 500;
 const SIGNAL_INTERVAL_MS = 1_000;
+/** How the stream arrives at the appliance may change; a slow question is enough, and 200 students ask it. */
+const THEATRE_INTERVAL_MS = 15_000;
 
 const ROLES: Readonly<Record<string, string>> = { expert: "Expert", student: "Student" };
 
@@ -36,6 +38,8 @@ class Page implements Watched {
   private liveSince: number | null = null;
   private readInstance: string | null = null;
   private signal: Signal | null = null;
+  private token = "";
+  private theatre: Stream | null = null;
   private readonly marker = new Marker(element("marker", HTMLCanvasElement), element("stage", HTMLElement));
   private readonly controls = new Controls({
     marker: (on) => { this.marker.wanted = on; },
@@ -55,6 +59,7 @@ class Page implements Watched {
     window.setInterval(() => this.refreshReadings(), READINGS_INTERVAL_MS);
     window.setInterval(() => this.refreshStatus(), STATUS_INTERVAL_MS);
     window.setInterval(() => void this.refreshSignal(), SIGNAL_INTERVAL_MS);
+    window.setInterval(() => void this.refreshTheatre(), THEATRE_INTERVAL_MS);
   }
 
   /** With a token: opens the stream, or offers the choice. Without: asks for the link. */
@@ -69,6 +74,7 @@ class Page implements Watched {
     }
     const token = link.token;
     sessionStorage.setItem(TOKEN_KEY, token);
+    this.token = token;
     const claims = readClaims(token);
     if (link.measure) this.measure ??= new Measure();
     const stream = link.stream ?? claims.stream;
@@ -119,6 +125,7 @@ class Page implements Watched {
 
   private describe(stream: Stream): void {
     this.title = stream.title;
+    this.theatre = stream;
     write(element("title", HTMLElement), stream.title);
     this.confirmed = true;
     if (stream.audience !== "") this.setRole(stream.audience === "class" ? "student" : "expert");
@@ -183,8 +190,14 @@ class Page implements Watched {
     const live = this.liveSince !== null;
     if (live) this.status.quality(wordingFor(phase, 0), this.reduction.reduced, this.reduction.note(now));
     this.status.waiting(retryWords(phase, this.watch.player.nextAttemptInMs(now)));
-    this.status.measure(this.watch.pace.latency(now), this.watch.pace.framesPerSecond(now), live);
+    this.status.measure(this.watch.pace.latency(now), this.watch.pace.framesPerSecond(now), live, this.theatre?.fromCapture ?? true);
     if (!this.watch.joinable) this.controls.disableMarker();
+  }
+
+  private async refreshTheatre(): Promise<void> {
+    if (this.liveSince === null || document.hidden) return;
+    const streams = await fetchStreams(this.token).catch(() => []);
+    this.theatre = streams.find((stream) => stream.name === this.stream) ?? this.theatre;
   }
 
   private async refreshSignal(): Promise<void> {
@@ -201,6 +214,7 @@ class Page implements Watched {
       { label: "Lost", value: this.signal === null ? "" : `${this.signal.packetsLost} of ${this.signal.packetsReceived + this.signal.packetsLost} packets` },
       { label: "Unmatched", value: unmatched },
       { label: "Marker", value: watch.joinable ? "" : "not possible in this browser" },
+      ...(this.theatre?.findings ?? []).map((sentence) => ({ label: "Theatre", value: sentence })),
     ].filter((line) => line.value !== ""));
   }
 }

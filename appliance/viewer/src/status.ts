@@ -51,9 +51,10 @@ export class Status {
     this.reduced.hidden = note === "";
   }
 
-  measure(latency: Latency | null, framesPerSecond: number, live: boolean): void {
+  /** `fromCapture`: the theatre's clocks agree with the appliance's; else latency counts from the arrival there. */
+  measure(latency: Latency | null, framesPerSecond: number, live: boolean, fromCapture: boolean): void {
     write(this.latency, latency === null || !live ? "–" : `${Math.round(latency.ms)}`);
-    write(this.latencyFrom, latency?.from === "network" ? "in this browser" : "from camera clock");
+    write(this.latencyFrom, latency?.from === "network" ? "in this browser" : fromCapture ? "from camera clock" : "from arrival");
     this.latencyGroup.dataset["tone"] = latency === null || !live || latency.from === "network" ? "none" : latency.ms <= GOOD_MS ? "good" : latency.ms <= FAIR_MS ? "warn" : "bad";
     write(this.rate, live && framesPerSecond > 0 ? framesPerSecond.toFixed(0) : "–");
   }

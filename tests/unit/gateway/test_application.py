@@ -155,9 +155,27 @@ def test_the_api_lists_the_streams_of_the_token(in_gateway):
         answer = await gateway.ask("GET", "/api/streams", gateway.token("student"))
         assert answer.status == 200 and answer.headers["Cache-Control"] == "no-store"
         assert json.loads(answer.body) == {"streams": [{"name": "scope", "title": "Endoscope", "audience": "class", "live": True,
-                                                        "width": 64, "height": 36, "rate": 50.0}]}
+                                                        "width": 64, "height": 36, "rate": 50.0, "status": "inactive", "time": "arrival"}]}
         assert json.loads((await gateway.ask("GET", "/api/streams", gateway.token(stream="other"))).body) == {"streams": []}
         assert json.loads((await gateway.ask("GET", "/api/streams", gateway.token(stream="*"))).body)["streams"][0]["audience"] == "expert"
+    in_gateway(scenario)
+
+
+def test_experts_are_told_what_is_wrong_and_students_that_something_is(in_gateway):
+    async def scenario(gateway):
+        def cell(name, **labels):
+            return gateway.bench.resources.counters.find("exporter", f"appliance_stream_{name}", stream="scope", **labels)
+
+        cell("status", domain="overall").set(3)
+        cell("status", domain="connection").set(3)
+        cell("time_info", basis="ptp").set(1)
+        for reason in ("no_ptp", "lost"):
+            cell("finding", reason=reason).set(1)
+        student, expert = [json.loads((await gateway.ask("GET", "/api/streams", gateway.token(role))).body)["streams"][0] for role in ("student", "expert")]
+        assert student["status"] == expert["status"] == "unhealthy" and student["time"] == "ptp"
+        assert expert["domains"]["connection"] == "unhealthy" and expert["domains"]["link"] == "inactive"
+        assert [finding["name"] for finding in expert["findings"]] == ["lost", "no_ptp"] and "Packets are lost" in expert["findings"][0]["sentence"]
+        assert not {"domains", "findings"} & student.keys()
     in_gateway(scenario)
 
 
