@@ -92,11 +92,12 @@ $(STAMPS)/python: pyproject.toml $(STAMPS)/build-packages
 	@$(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off --no-build-isolation -e .
 	@touch $@
 
-$(STAMPS)/test-python: pyproject.toml $(STAMPS)/python
+$(STAMPS)/test-python: pyproject.toml tests/sdpoker/package-lock.json $(STAMPS)/python
 	@echo "== Python packages of the tests"
 	@$(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off --no-build-isolation -e '.[test]'
 	@# An independent reading of ST 2110, for tests alone. It asks for Python 3.12 and runs on 3.11; NumPy, all that it needs, is there.
 	@$(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off --no-deps --ignore-requires-python pyst2110==0.9.1
+	@cd tests/sdpoker && npm ci --silent --no-audit --no-fund
 	@touch $@
 
 $(STAMPS)/extensions: $(STAMPS)/python setup.py $(wildcard cext/*.pyx cext/*.pxd cext/kernels/*)

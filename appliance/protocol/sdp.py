@@ -343,7 +343,7 @@ def emit_video(flow: VideoFlow, session_id: int = 1) -> str:
     parameters += [f"TP={flow.sender_type}"] * (flow.sender_type is not None)
     parameters += [f"TROFF={flow.offset_us}"] * (flow.offset_us is not None)
     parameters += [f"MAXUDP={flow.maxudp}"] * (flow.maxudp != _UDP_OCTETS_STANDARD)
-    lines = [f"a=fmtp:{flow.payload_type} {'; '.join(parameters)}"]
+    lines = [f"a=fmtp:{flow.payload_type} {''.join(f'{parameter}; ' for parameter in parameters)}"]  # a semicolon and a blank after the last one, too (ST 2110-20 section 7.1)
     lines += [f"a=ssrc:{flow.ssrc} cname:appliance"] * (flow.ssrc is not None)
     return _emit(flow, "video", "raw", lines, session_id)
 
