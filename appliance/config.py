@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import ConfigurationError
-from appliance.frame import Level
+from appliance.frame import Level, PlanarFormat, VideoFormat, planar_within
 from appliance.hospital_config import PacsConfig, WorklistConfig, is_station, read_pacs, read_worklist
 from appliance.toml_table import Table, is_address
 
@@ -23,6 +23,7 @@ VIEWERS_LIMIT = 10_000
 VIEWERS_MAX_DEFAULT = 500
 FANOUT_WORKERS_LIMIT = 64
 BITRATE_KBPS_MIN, BITRATE_KBPS_MAX = 30, 100_000
+HEIGHT_MAX_MIN, HEIGHT_MAX_MAX = 180, 2160
 _FANOUT_WORKERS_DEFAULT_MIN, _FANOUT_WORKERS_DEFAULT_MAX = 2, 8
 
 H264_ENCODERS = ("auto", "libx264", "h264_nvenc", "h264_qsv", "h264_amf", "h264_v4l2m2m")
@@ -98,6 +99,11 @@ class EncoderConfig:
     h264_profile: str = "constrained-baseline"
     keyframe_interval_s: int = 10
     threads: int = 1
+    height_max: int = 1080  # rows of the best picture; a higher source is scaled
+
+    def planar_of(self, video: VideoFormat) -> PlanarFormat:
+        """The planar frames that are made of a stream's raw ones: the best level's raster."""
+        return planar_within(video, self.height_max)
 
     def bitrate_kbps_of(self, level: Level) -> int:
         """The bit rate of every rendition on that level."""
@@ -288,6 +294,7 @@ def _encoder(top: Table) -> EncoderConfig:
         bitrate_kbps=bitrate_kbps,
         bitrate_half_kbps=table.integer("bitrate_half_kbps", half_kbps, BITRATE_KBPS_MIN, BITRATE_KBPS_MAX),
         bitrate_small_kbps=table.integer("bitrate_small_kbps", small_kbps, BITRATE_KBPS_MIN, BITRATE_KBPS_MAX),
+        height_max=table.integer("height_max", default.height_max, HEIGHT_MAX_MIN, HEIGHT_MAX_MAX) & ~1,
         preset=table.choice("preset", default.preset, PRESETS),
         h264_profile=table.choice("h264_profile", default.h264_profile, H264_PROFILES),
         keyframe_interval_s=table.integer("keyframe_interval_s", default.keyframe_interval_s, 1, 600),
@@ -352,6 +359,7 @@ state_dir = "state"                # keys and certificate; must be writable, and
 # bitrate_kbps = 6000              # of the best picture, which everybody gets whose network carries it
 # bitrate_half_kbps = 2500         # for slower networks: half the frames; default: 5/12 of bitrate_kbps
 # bitrate_small_kbps = 700         # for the slowest: half the width, height and frames; default: 7/60 of bitrate_kbps
+# height_max = 1080                # rows of the best picture; a higher source is scaled down to it. 2160 wants a hardware encoder
 # preset = "superfast"             # of libx264
 # h264_profile = "constrained-baseline"   # or "high"
 # keyframe_interval_s = 10         # at the latest; viewers who need one earlier get it at once

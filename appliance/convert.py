@@ -4,12 +4,16 @@ Started by the supervisor. Invariant: always the newest frame, or none; works on
 """
 import time
 
+import numpy as np
+
 from appliance import clock
-from appliance.frame import MISMATCH, PlanarFormat
+from appliance.frame import MISMATCH, SECOND_FIELD, FieldFormat, PlanarFormat, VideoFormat
 from appliance.runtime.demand import REST_S, Demand
 from appliance.runtime.ring import Slot
 from appliance.runtime.stage import Stage
 from cext.convert import Converter
+from cext.fields import Bob
+from cext.scale import Scaler
 
 WAIT_S = 0.25
 
@@ -17,7 +21,7 @@ WAIT_S = 0.25
 def run(stage: Stage) -> None:
     """Converts until the stage is told to stop."""
     conversion = Conversion(stage)
-    stage.log.info("converting %s to I420 by %s", conversion.format, conversion.converter.path)
+    stage.log.info("converting %s to I420 by %s", conversion.format, conversion.pictures.converter.path)
     stage.ready()
     while stage.running():
         if conversion.reader.wait(WAIT_S):
@@ -26,15 +30,64 @@ def run(stage: Stage) -> None:
                 time.sleep(REST_S)
 
 
+class _Frames:
+    """Progressive frames: each is a picture."""
+
+    def __init__(self, video: VideoFormat, planar: PlanarFormat) -> None:
+        self.converter = Converter(video.sampling, video.depth, planar, range=video.range, luma_weights=video.luma_weights)
+
+    def make(self, raw: Slot, picture: Slot | np.ndarray) -> None:
+        """Writes the picture of a raw frame."""
+        self.converter.convert(raw, picture)
+
+
+class _Fields:
+    """Fields: each becomes a picture of full height."""
+
+    def __init__(self, video: VideoFormat, planar: PlanarFormat) -> None:
+        field = FieldFormat(video.width, video.raw_rows)
+        self.converter = Converter(video.sampling, video.depth, field, range=video.range, luma_weights=video.luma_weights)
+        self._bob = Bob(field, planar)
+        self._number, self._second = -1, True
+
+    def make(self, raw: Slot, picture: Slot | np.ndarray) -> None:
+        """Writes the picture of a raw field. Where one is missing before it, nothing older is looked at."""
+        second = bool(raw.flags & SECOND_FIELD)
+        follows = raw.number == self._number + 1 and second != self._second
+        self.converter.convert(raw, self._bob.field)
+        self._bob.show(second, follows, picture)
+        self._number, self._second = raw.number, second
+
+
+class _Scaled:
+    """Either of them, made smaller afterwards. Each pass is cheap; the picture between them is as large as the source's."""
+
+    def __init__(self, whole: _Frames | _Fields, source: PlanarFormat, target: PlanarFormat) -> None:
+        self.converter = whole.converter
+        self._whole, self._scaler = whole, Scaler(source, target)
+        self._octets = np.zeros(source.frame_bytes, np.uint8)
+
+    def make(self, raw: Slot, picture: Slot | np.ndarray) -> None:
+        """Writes the picture of a raw frame or field."""
+        self._whole.make(raw, self._octets)
+        self._scaler.scale(self._octets, picture)
+
+
+def pictures_of(video: VideoFormat, planar: PlanarFormat) -> _Frames | _Fields | _Scaled:
+    """What makes the pictures of a stream, each as `planar` says."""
+    whole = PlanarFormat(video.width, video.height)
+    made = _Fields(video, whole) if video.by_fields else _Frames(video, whole)
+    return made if whole == planar else _Scaled(made, whole, planar)
+
+
 class Conversion:
     """The stage's state: one reader, one writer, one geometry."""
 
     def __init__(self, stage: Stage) -> None:
         stream = stage.name.split(".")[1]
         self.format = stage.flows[stream].video.format
-        planar = PlanarFormat(self.format.width, self.format.height)
-        self.converter = Converter(self.format.sampling, self.format.depth, planar, range=self.format.range,
-                                   luma_weights=self.format.luma_weights)
+        self.planar = stage.config.encoder.planar_of(self.format)
+        self.pictures = pictures_of(self.format, self.planar)
         self.reader, self._writer = stage.readers[f"raw.{stream}"], stage.writers[f"planar.{stream}"]
         self._demand = Demand(stage.counters, stream)
         self.watched = False
@@ -70,7 +123,7 @@ class Conversion:
 
     def _convert(self, raw: Slot, planar: Slot) -> None:
         began_ns = clock.monotonic_ns()
-        self.converter.convert(raw, planar)
+        self.pictures.make(raw, planar)
         self._work.observe_ns(clock.monotonic_ns() - began_ns)
         planar.number = raw.number
         planar.rtp_timestamp = raw.rtp_timestamp
@@ -78,7 +131,7 @@ class Conversion:
         planar.first_packet_tai_ns = raw.first_packet_tai_ns
         planar.flags = raw.flags
         planar.rows_missing = raw.rows_missing
-        planar.payload_bytes = self.converter.planar_bytes
+        planar.payload_bytes = self.planar.frame_bytes
         planar.publish_tai_ns = published_ns = clock.tai_ns()
         planar.publish()
         raw.release()

@@ -34,7 +34,7 @@ class Codec(str, Enum):
 class Level(str, Enum):
     """How much of a stream a rendition shows, from the best to the humblest."""
 
-    FULL = "full"    # the stream's raster and rate
+    FULL = "full"    # the stream's raster, or the largest that the encoders may have, and its rate
     HALF = "half"    # its raster, every second frame
     SMALL = "small"  # half its width and height, every second frame
 
@@ -43,7 +43,7 @@ class Level(str, Enum):
         return 1 if self is Level.FULL or rate <= RATE_KEPT_MAX else 2
 
     def raster_of(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) that is coded of a stream's raster; the small one is even, as 4:2:0 wants it."""
+        """(width, height) that is coded of the best level's raster; the small one is even, as 4:2:0 wants it."""
         if self is not Level.SMALL or min(width, height) < SIDE_HALVED_MIN:
             return width, height
         return width // 4 * 2, height // 4 * 2
@@ -270,6 +270,13 @@ class PlanarFormat:
     def to_bytes(self) -> bytes:
         """32 octets that two processes compare before they share a planar ring."""
         return struct.pack("<4sHHII16x", b"I420", self.width, self.height, self.luma_stride, self.frame_bytes)
+
+
+def planar_within(video: VideoFormat, height_max: int) -> PlanarFormat:
+    """The picture that is made of a stream: as it is up to `height_max` rows (even), else that high, as wide as keeps its shape, and even."""
+    if video.height <= height_max:
+        return PlanarFormat(video.width, video.height)
+    return PlanarFormat(round(Fraction(video.width * height_max, 2 * video.height)) * 2, height_max)
 
 
 @dataclass(frozen=True)

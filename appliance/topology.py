@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from appliance.config import Config, EncoderConfig, StreamConfig
-from appliance.frame import CODINGS, RENDITIONS, VBV_FRAMES, Audience, Level, PlanarFormat, Rendition, VideoFormat
+from appliance.frame import CODINGS, RENDITIONS, VBV_FRAMES, Audience, Level, Rendition, VideoFormat
 from appliance.protocol.sdp import Flow
 from appliance.runtime import metrics
 from appliance.runtime.counters import Series, series_of
@@ -199,7 +199,8 @@ def _encoder_of(stream: str, coding: Rendition) -> str:
 def _units(level: Level, encoder: EncoderConfig, video: VideoFormat) -> tuple[int, int]:
     """(slots, octets of a slot) of a units ring: the same time for every level, and room for its keyframes."""
     step = level.frame_step(video.picture_rate)
-    width, height = level.raster_of(video.width, video.height)
+    planar = encoder.planar_of(video)
+    width, height = level.raster_of(planar.width, planar.height)
     vbv_bytes = VBV_FRAMES * encoder.bitrate_kbps_of(level) * 125 * step / video.picture_rate
     return UNIT_SLOTS // step, min(UNIT_BYTES_MAX, max(UNIT_BYTES_MIN, width * height // UNIT_PIXELS_PER_BYTE, int(2 * vbv_bytes)))
 
@@ -215,7 +216,7 @@ def _history_slots(video: VideoFormat, config: Config) -> int:
 
 def _rings(stream: StreamConfig, flows: Flows, workers: list[str], config: Config) -> Iterator[RingSpec]:
     name, video, encoder = stream.name, flows.video.format, config.encoder
-    planar = PlanarFormat(video.width, video.height)
+    planar = encoder.planar_of(video)
     encoders = tuple(_encoder_of(name, coding) for coding in CODINGS)
     readers = (f"convert.{name}", HOSPITAL) if config.pacs else (f"convert.{name}",)
     yield RingSpec(f"raw.{name}", RAW_SLOTS + _history_slots(video, config), video.frame_bytes, LATEST, video.to_bytes(), f"ingest.{name}", readers)

@@ -38,7 +38,7 @@ _PROFILES = {
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What an encoder is asked for. An odd last row is not coded: 4:2:0 has no half chroma row."""
+    """What an encoder is asked for. An odd last row or column is not coded: 4:2:0 has no half chroma sample."""
 
     planar: PlanarFormat
     rate: Fraction
@@ -47,6 +47,11 @@ class EncoderSettings:
     preset: str = "superfast"
     threads: int = 1
     colour: Colour = Colour()
+
+    @property
+    def coded_width(self) -> int:
+        """Columns that are coded: even."""
+        return self.planar.width & ~1
 
     @property
     def coded_height(self) -> int:
@@ -104,7 +109,7 @@ def _reason_of(error: Exception) -> str:
 
 def _open(name: str, settings: EncoderSettings) -> av.VideoCodecContext:
     context = av.CodecContext.create(name, "w")
-    context.width, context.height = settings.planar.width, settings.coded_height
+    context.width, context.height = settings.coded_width, settings.coded_height
     # Every hardware encoder takes NV12, and converting gives it a picture of its own: it may hold on to it after encode().
     context.pix_fmt = "nv12" if name in _HARDWARE else "yuv420p"
     context.framerate = settings.rate
@@ -139,5 +144,5 @@ def _planes(address: int, settings: EncoderSettings) -> tuple[np.ndarray, np.nda
     luma = octets[: planar.u_offset].reshape(-1, planar.luma_stride)
     u = octets[planar.u_offset : planar.v_offset].reshape(-1, planar.chroma_stride)
     v = octets[planar.v_offset :].reshape(-1, planar.chroma_stride)
-    width = planar.width // 2
-    return luma[:rows, : planar.width], u[: rows // 2, :width], v[: rows // 2, :width]
+    columns = settings.coded_width
+    return luma[:rows, :columns], u[: rows // 2, : columns // 2], v[: rows // 2, : columns // 2]

@@ -70,7 +70,7 @@ class Encoding:
         self._demand = Demand(stage.counters, stream, rendition.name)
         self._keyframes = KeyframeSchedule(stage.config.encoder.keyframe_interval_s * _SECOND_NS)
         self._frame_step = rendition.level.frame_step(video.picture_rate)
-        planar = PlanarFormat(video.width, video.height)
+        planar = stage.config.encoder.planar_of(video)
         self._scaled = _Scaled(planar, self.settings.planar) if self.settings.planar != planar else None
         self._number = self._faults = 0
         self.watched = False
@@ -126,7 +126,7 @@ class Encoding:
         choice = self._encoders.choose(self.rendition.codec, settings)
         # Where a person named an encoder, another one is worth a warning; in automatic choice it is the usual case.
         level = logging.WARNING if self._encoders.configured in choice.refusals else logging.INFO
-        self._log.log(level, "encoding %s: %dx%d at %g frames/s, %d kbit/s by %s", self.rendition.name, settings.planar.width,
+        self._log.log(level, "encoding %s: %dx%d at %g frames/s, %d kbit/s by %s", self.rendition.name, settings.coded_width,
                       settings.coded_height, float(settings.rate), settings.bitrate_bps // 1000, choice)
         self._counted.chosen(choice.encoder.name)
         return choice.encoder
@@ -244,7 +244,8 @@ def settings_of(stage: Stage, rendition: Rendition) -> EncoderSettings:
     """What the configuration and the SDP ask of a rendition's encoder."""
     video = stage.flows[stage.name.split(".")[1]].video.format
     wanted, level = stage.config.encoder, rendition.level
+    full = wanted.planar_of(video)
     return EncoderSettings(
-        planar=PlanarFormat(*level.raster_of(video.width, video.height)), rate=video.picture_rate / level.frame_step(video.picture_rate),
+        planar=PlanarFormat(*level.raster_of(full.width, full.height)), rate=video.picture_rate / level.frame_step(video.picture_rate),
         bitrate_bps=wanted.bitrate_kbps_of(level) * 1000, profile=wanted.h264_profile, preset=wanted.preset, threads=wanted.threads,
         colour=colour_of(video))

@@ -196,7 +196,8 @@ class Worker:
 
     def _video(self, stream: str, rendition: Rendition) -> answer.LocalVideo:
         format = self._stage.flows[stream].video.format
-        return answer.LocalVideo(stream, rendition.ssrc, self._shared.cname, level_idc(format.width, format.height, format.picture_rate), secrets.randbits(62))
+        shown = self._stage.config.encoder.planar_of(format)
+        return answer.LocalVideo(stream, rendition.ssrc, self._shared.cname, level_idc(shown.width, shown.height, format.picture_rate), secrets.randbits(62))
 
     def _current_certificate(self) -> hooks.Certificate:
         if self._certificate.expires - datetime.now(UTC) < CERTIFICATE_LIFE_LEFT:

@@ -99,7 +99,10 @@ def _streams(stage: Stage, doorkeeper: Doorkeeper, liveness: Liveness):
                 if stream.name in stage.flows:  # one that waits has no raster yet
                     video = stage.flows[stream.name].video.format
                     said |= judged(stage.counters, stream.name, grant.audience)
-                    said |= {"width": video.width, "height": video.height, "rate": round(float(video.picture_rate), 3)}
+                    shown = stage.config.encoder.planar_of(video)
+                    # Tips are told in pixels of the source's raster; the best picture may be smaller.
+                    said |= {"width": video.width, "height": video.height, "shown_width": shown.width, "shown_height": shown.height,
+                             "rate": round(float(video.picture_rate), 3)}
                 if grant.audience is Audience.EXPERT and config.hospital:
                     said["hospital"] = {"worklist": config.worklist is not None, "pacs": config.pacs is not None}
                 streams.append(said)

@@ -6,7 +6,7 @@ import pytest
 
 from appliance import config
 from appliance.errors import ConfigurationError
-from appliance.frame import LEVELS
+from appliance.frame import LEVELS, VideoFormat
 
 PATH = Path("/etc/appliance/appliance.toml")
 STREAM = '[[stream]]\nname = "endoscope"\ninterface = "lo"\nvideo = "endoscope.sdp"\n'
@@ -202,6 +202,13 @@ def test_an_address_is_joined_as_a_url_writes_it():
 def test_humbler_levels_get_their_share_of_the_bit_rate_unless_they_have_their_own(text, rates):
     encoder = config.parse(f"[encoder]\n{text}\n" + STREAM, PATH).encoder
     assert tuple(encoder.bitrate_kbps_of(level) for level in LEVELS) == rates
+
+
+@pytest.mark.parametrize("text, shown", [("", (1920, 1080)), ("height_max = 2160", (3840, 2160)), ("height_max = 721", (1280, 720))])
+def test_a_raster_too_high_for_the_encoders_is_shown_lower(text, shown):
+    planar = config.parse(f"[encoder]\n{text}\n" + STREAM, PATH).encoder.planar_of(VideoFormat(3840, 2160))
+    assert (planar.width, planar.height) == shown
+    assert "[encoder] height_max: expected a whole number from 180 to 2160, got 100" in only_problem("[encoder]\nheight_max = 100\n" + STREAM)
 
 
 def test_a_bit_rate_out_of_range_is_named():

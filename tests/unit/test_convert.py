@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from appliance import clock, convert
-from appliance.frame import DISCONTINUITY, INCOMPLETE, LUMA_WEIGHTS, PlanarFormat
+from appliance.frame import DISCONTINUITY, INCOMPLETE, LUMA_WEIGHTS, PlanarFormat, VideoFormat
 from cext.convert import Converter
+from cext.scale import Scaler
 from tests.workbench import Workbench, publish
 
 HEADER = dict(number=7, rtp_timestamp=0xFFFF_FFF0, first_packet_tai_ns=12, flags=int(INCOMPLETE | DISCONTINUITY), rows_missing=3)
@@ -121,3 +122,25 @@ def test_run_converts_on_the_doorbell_until_it_is_stopped(bench):
     assert not thread.is_alive()
     assert bench.value("appliance_stage_ready") == 1
     assert bench.value("appliance_stage_pid") == os.getpid()
+
+
+def test_a_higher_source_is_converted_to_the_height_that_the_encoders_may_have(tmp_path):
+    bench = Workbench(tmp_path, "convert.scope", VideoFormat(64, 400), encoder="height_max = 200")
+    try:
+        conversion = convert.Conversion(bench.stage)
+        writer, reader = bench.writer_into("raw.scope"), bench.reader_of("planar.scope")
+        bench.viewers("expert").set(1)
+        raw = raw_frame(bench)
+        publish(writer, raw, number=1)
+        assert conversion.step()
+        whole, small = PlanarFormat(64, 400), PlanarFormat(32, 200)
+        between, expected = np.zeros(whole.frame_bytes, np.uint8), np.zeros(small.frame_bytes, np.uint8)
+        Converter("YCbCr-4:2:2", 10, whole, luma_weights=LUMA_WEIGHTS["BT709"]).convert(raw, between)
+        Scaler(whole, small).scale(between, expected)
+        slot = reader.lease_latest()
+        assert slot.payload_bytes == small.frame_bytes
+        for offset, rows, stride, width in ((0, 200, 64, 32), (small.u_offset, 100, 32, 16), (small.v_offset, 100, 32, 16)):
+            there, here = (np.frombuffer(octets, np.uint8)[offset:][: rows * stride].reshape(rows, stride)[:, :width] for octets in (slot, expected))
+            np.testing.assert_array_equal(there, here)
+    finally:
+        bench.close()

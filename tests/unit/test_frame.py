@@ -3,7 +3,8 @@ from fractions import Fraction
 
 import pytest
 
-from appliance.frame import CODINGS, LEVELS, PGROUPS, RENDITIONS, Audience, Codec, Level, PlanarFormat, Rendition, VideoFormat
+from appliance.frame import (CODINGS, LEVELS, PGROUPS, RENDITIONS, Audience, Codec, FieldFormat, Level, PlanarFormat, Rendition, VideoFormat,
+                             planar_within)
 
 
 @pytest.mark.parametrize("depth, row, frame", [(10, 3200, 2_304_000), (8, 2560, 1_843_200)])
@@ -105,3 +106,21 @@ def test_only_a_fast_stream_is_halved_in_rate(rate, step):
 def test_the_small_level_has_half_the_raster_and_stays_even(raster, small):
     assert Level.SMALL.raster_of(*raster) == small
     assert Level.FULL.raster_of(*raster) == Level.HALF.raster_of(*raster) == raster
+
+
+@pytest.mark.parametrize("raster, height_max, shown", [((1920, 1080), 1080, (1920, 1080)), ((3840, 2160), 1080, (1920, 1080)), ((4096, 2160), 720, (1366, 720)),
+                                                       ((720, 487), 1080, (720, 487)), ((720, 576), 360, (450, 360)), ((1920, 1080), 540, (960, 540))])
+def test_a_higher_raster_is_shown_as_high_as_it_may_be_and_keeps_its_shape(raster, height_max, shown):
+    planar = planar_within(VideoFormat(*raster), height_max)
+    assert (planar.width, planar.height) == shown
+
+
+def test_a_field_has_a_row_of_chroma_for_each_row():
+    field = FieldFormat(720, 243)
+    assert field.chroma_height == 243 and field.frame_bytes == 243 * (field.luma_stride + 2 * field.chroma_stride)
+
+
+@pytest.mark.parametrize("colorimetry, weights", [("BT601", (0.299, 0.114)), ("BT709", (0.2126, 0.0722)), ("BT2020", (0.2627, 0.0593)), ("BT2100", (0.2627, 0.0593)),
+                                                  ("UNSPECIFIED", (0.2126, 0.0722))])
+def test_luma_has_the_weights_of_its_colorimetry(colorimetry, weights):
+    assert VideoFormat(1280, 720, colorimetry=colorimetry).luma_weights == weights

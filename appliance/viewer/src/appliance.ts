@@ -5,8 +5,12 @@ export interface Stream {
   title: string;
   audience: string;
   live: boolean;
+  /** The source's raster, in whose pixels tips are told. */
   width: number | null;
   height: number | null;
+  /** What the best picture has. */
+  shownWidth: number | null;
+  shownHeight: number | null;
   /** Whether latency is measured from the capture, on clocks that agree; else from the packets' arrival at the appliance. */
   fromCapture: boolean;
   /** In a word how the stream arrives at the appliance; "" if it does not say. */
@@ -42,6 +46,8 @@ function readStream(entry: unknown): Stream[] {
     live: fields["live"] === true,
     width: pixels("width"),
     height: pixels("height"),
+    shownWidth: pixels("shown_width"),
+    shownHeight: pixels("shown_height"),
     fromCapture: fields["time"] !== "arrival",
     status: typeof fields["status"] === "string" ? fields["status"] : "",
     findings: Array.isArray(fields["findings"]) ? fields["findings"].flatMap(readFinding) : [],

@@ -34,7 +34,7 @@ export function chooseStream(streams: readonly Stream[], chosen: (stream: Stream
 function streamButton(stream: Stream, chosen: (stream: Stream) => void): HTMLElement {
   const item = make("li", "");
   const button = make("button", "stream");
-  const size = stream.height === null ? "" : `${stream.width} × ${stream.height}`;
+  const size = stream.shownHeight === null ? "" : `${stream.shownWidth} × ${stream.shownHeight}`;
   const words = make("span", "stream-words");
   words.append(make("strong", "", stream.title), make("span", "", [stream.name, size].filter((part) => part !== "").join(" · ")));
   const state = make("span", stream.live ? "stream-state live" : "stream-state", stream.live ? "Live" : "Off air");

@@ -166,3 +166,11 @@ def test_another_process_asks_every_encoder_again():
 def test_nothing_of_the_probing_reaches_standard_error(capfd):
     Encoders("auto").choose(Codec.H264, SETTINGS)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", SOFTWARE)
+def test_an_odd_last_column_and_row_are_not_coded(name):
+    planar = PlanarFormat(321, 181)
+    frames = [np.full(planar.frame_bytes, 100, np.uint8)]
+    ((picture,),) = decode(name, encode(Encoder(name, replace(SETTINGS, planar=planar)), frames))
+    assert (picture.width, picture.height) == (320, 180)
