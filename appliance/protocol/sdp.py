@@ -18,11 +18,11 @@ from appliance.protocol.timing import SENDER_TYPES
 __all__ = ["AudioFlow", "MetadataFlow", "VideoFlow", "audio_flow", "emit_metadata", "emit_video", "metadata_flow", "parse_session", "read_video", "video_flow",
            "websocket_metadata_flow"]
 
-# What this version receives, by attribute of VideoFormat; video_flow() refuses every other value as "not supported yet".
+# What is received, by attribute of VideoFormat; video_flow() refuses every other value by its name. Constant luminance, ICtCp and XYZ would need a
+# colour conversion of their own to be shown as they are meant, a key (alpha) is no picture, and RFC 4175's other samplings are not ST 2110's.
 SUPPORTED: Mapping[str, tuple] = {
-    "sampling": ("YCbCr-4:2:2",),
-    "depth": (8, 10),
-    "interlaced": (False,),
+    "sampling": ("YCbCr-4:2:2", "YCbCr-4:4:4", "YCbCr-4:2:0", "RGB"),
+    "depth": (8, 10, 12, 16),
     "packing": ("2110GPM", "2110BPM"),
 }
 WIDTH_MAX, HEIGHT_MAX = 4096, 2160
@@ -217,15 +217,18 @@ def _supported_video(session: Session, media: Media) -> VideoFlow:
     flow, line = read_video(session, media), media.parameters()[1]
     if flow.rate_hz != 90_000:  # RFC 4175 section 6.1: the clock of every uncompressed video flow
         raise media.encoding()[3].refuse("the clock rate of video, raw/90000", str(flow.rate_hz))
+    format, remedy = flow.format, "Set the sender to another format, or convert in front of the appliance."
     for name, allowed in SUPPORTED.items():
-        got = getattr(flow.format, name)
-        if got not in allowed:
-            described = ("segmented frames (PsF)" if flow.format.segmented else "interlaced video") if name == "interlaced" else f"{name} {got}"
-            raise line.refuse(f"progressive {' or '.join(SUPPORTED['sampling'])} of {' or '.join(map(str, SUPPORTED['depth']))} bit",
-                              f"not supported yet: {described}", "Set the sender to such a format, or convert in front of the appliance.")
-    width, height = flow.format.width, flow.format.height
-    if width % 2 or width > WIDTH_MAX or height > HEIGHT_MAX:
-        raise line.refuse(f"an even width of at most {WIDTH_MAX} and a height of at most {HEIGHT_MAX}", f"not supported yet: {width}x{height}")
+        if getattr(format, name) not in allowed:
+            raise line.refuse(f"{name} {' or '.join(map(str, allowed))}", f"not supported: {name} {getattr(format, name)}", remedy)
+    if media.parameters()[0]["depth"].lower() == "16f":
+        raise line.refuse("depth 8, 10, 12 or 16", "not supported: depth 16f, floating point", remedy)
+    if format.interlaced and (format.pgroup.rows > 1 or format.height < 2):
+        raise line.refuse("progressive 4:2:0, the only kind that ST 2110-20 has, or fields of a row at least", f"not supported: {format}", remedy)
+    columns, rows = format.pgroup.columns, format.pgroup.rows
+    if format.width % columns or format.height % rows or format.width > WIDTH_MAX or format.height > HEIGHT_MAX:
+        raise line.refuse(f"a width of at most {WIDTH_MAX} and a height of at most {HEIGHT_MAX} in whole pgroups, which here have {columns} columns and {rows} "
+                          f"row{'s' * (rows > 1)}", f"not supported: {format.width}x{format.height}", remedy)
     return flow
 
 
@@ -249,9 +252,9 @@ def read_video(session: Session, media: Media) -> VideoFlow:
     video_format = VideoFormat(
         width=_number(line, "width", parameters["width"], 32_767), height=_number(line, "height", parameters["height"], 32_767),
         sampling=sampling, depth=depth, rate=_frame_rate(media, parameters, line, notes),
-        interlaced=_flag(parameters, "interlace"), segmented=_flag(parameters, "segmented"),
+        interlaced=_flag(parameters, "interlace") or _flag(parameters, "segmented"), segmented=_flag(parameters, "segmented"),
         colorimetry=_colorimetry(parameters, notes), transfer=(parameters.get("tcs") or "SDR").upper(),
-        range=(parameters.get("range") or "NARROW").upper(), packing=(parameters.get("pm") or "2110GPM").upper())
+        range=_range(parameters, notes), packing=(parameters.get("pm") or "2110GPM").upper())
     return VideoFlow(format=video_format, ssrc=int(ssrc) if re.fullmatch(r"[0-9]{1,10}", ssrc) else None,
                      maxudp=_number(line, "MAXUDP", parameters.get("maxudp") or str(_UDP_OCTETS_STANDARD), _UDP_OCTETS_MAX),
                      sender_type=_sender_type(parameters, notes), offset_us=_offset_us(parameters, notes),
@@ -310,6 +313,14 @@ def _colorimetry(parameters: Mapping[str, str], notes: list[str]) -> str:
         return "BT709"
     # RFC 4175 senders write the revision of the recommendation: BT709-2, BT601-5.
     return re.sub(r"^(BT\d+)-\d+$", r"\1", text)
+
+
+def _range(parameters: Mapping[str, str], notes: list[str]) -> str:
+    text = (parameters.get("range") or "NARROW").upper()
+    if text in ("NARROW", "FULL", "FULLPROTECT"):
+        return text
+    notes.append(f"RANGE={text} is not one of NARROW, FULL and FULLPROTECT: NARROW is assumed")
+    return "NARROW"
 
 
 def _frame_rate(media: Media, parameters: Mapping[str, str], line: Line, notes: list[str]) -> Fraction:
