@@ -11,7 +11,7 @@ _YEAR_MS = 31_557_600_000
 SHIFT_LEAST_MS, SHIFT_SPAN_MS = _YEAR_MS, 10 * _YEAR_MS
 """An audience's secret clock is behind ours by one to eleven years: never ahead, for a date in the future would look like a mistake."""
 # TAI is 37 s ahead of UTC since 2017. A kernel without a PTP or NTP daemon reports CLOCK_TAI == CLOCK_REALTIME.
-_TAI_MINUS_UTC_S = 37
+TAI_MINUS_UTC_S = 37
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class AudienceClock:
 def tai_correction_ns() -> int:
     """Nanoseconds to add to CLOCK_TAI now; 0 where the kernel knows the leap seconds. A PTP or NTP daemon may tell it at any time."""
     kernel_offset_ns = time.clock_gettime_ns(time.CLOCK_TAI) - time.clock_gettime_ns(time.CLOCK_REALTIME)
-    return 0 if kernel_offset_ns > _SECOND_NS else _TAI_MINUS_UTC_S * _SECOND_NS
+    return 0 if kernel_offset_ns > _SECOND_NS else TAI_MINUS_UTC_S * _SECOND_NS
 
 
 def tai_ns() -> int:

@@ -21,6 +21,7 @@ ANSWER_BYTES_MAX = 1500
 ANSWERS_MAX = 64
 USUAL_DOMAINS = (127, 0)   # SMPTE ST 2059-2, IEEE 1588
 SWEEP_DOMAINS = 8          # others asked a look, until one answers
+MISSES_MAX = 2             # looks without an answer through which the last one holds
 OFFSET_LOCKED_NS_MAX = 1_000_000
 """A twentieth of a frame. What is measured decides, not the name of a port's state: ptp4l that only listens (free_running) never calls itself a slave."""
 _DATA_SETS = (ptp.TIME_STATUS_NP, ptp.DEFAULT_DATA_SET, ptp.TIME_PROPERTIES_DATA_SET, ptp.PORT_PROPERTIES_NP)
@@ -82,6 +83,8 @@ class PtpQuestion:
     paths: tuple[Path, ...] = SOCKETS
     likely: tuple[int, ...] = USUAL_DOMAINS
     _found: int | None = None
+    _last: PtpState | None = None
+    _misses: int = 0
     _swept: int = 0
     _sequence: int = 0
     _socket: socket.socket | None = field(default=None, repr=False)
@@ -98,11 +101,19 @@ class PtpQuestion:
                 answers = self._exchange(path)  # the rest of what the one domain has to say
         except OSError as error:
             self.close()
+            self._found = self._last = None
             if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
                 return None  # its socket outlived it
             return PtpState(f"{path}: {error.strerror}" + (
                 "; let the appliance's group write to it, or use linuxptp 4, which has a socket for everybody" if error.errno == errno.EACCES else ""))
-        return _state(answers) if answers else PtpState(f"{path}: no answer in PTP domain {', '.join(map(str, self.likely))}")
+        if answers:
+            self._last, self._misses = _state(answers), 0
+            return self._last
+        self._misses += 1
+        if self._last is not None and self._misses <= MISSES_MAX:
+            return self._last  # it is busy, as we may be
+        self._found = self._last = None
+        return PtpState(f"{path}: no answer in PTP domain {', '.join(map(str, self.likely))}")
 
     def close(self) -> None:
         """Closes the socket; the next question opens another."""
@@ -115,7 +126,7 @@ class PtpQuestion:
         self._sequence = (self._sequence + 1) % 2**16
         self._send(path, domains)
         answers = self._receive(domains)
-        self._found = answers[0].domain if answers else None
+        self._found = answers[0].domain if answers else self._found
         return answers
 
     def _domains(self) -> tuple[int, ...]:
@@ -157,11 +168,11 @@ def _state(answers: list[ptp.Answer]) -> PtpState:
     status = ptp.time_status(octets.get(ptp.TIME_STATUS_NP, b""))
     own = ptp.identity(octets.get(ptp.DEFAULT_DATA_SET, b"")) or 0
     ports = tuple(port for answer in answers if answer.data_set == ptp.PORT_PROPERTIES_NP and (port := ptp.port(answer.octets)))
+    # ptp4l with slaveOnly goes on naming a grandmaster that it lost (3.1.1); the state of its ports tells.
+    follows = any(port.state in (ptp.SLAVE, ptp.UNCALIBRATED) for port in ports)
     leads = any(port.state in (ptp.MASTER, ptp.GRAND_MASTER) for port in ports)
-    grandmaster = None
-    if status and (status.present or leads):
-        grandmaster = status.grandmaster
-    return PtpState(domain=answers[0].domain, clock=own, grandmaster=grandmaster, offset_ns=status.offset_ns if status and status.present else 0,
+    heard = status is not None and (status.present and follows or leads)
+    return PtpState(domain=answers[0].domain, clock=own, grandmaster=status.grandmaster if heard else None, offset_ns=status.offset_ns if heard else 0,
                     utc_offset_s=ptp.utc_offset_s(octets.get(ptp.TIME_PROPERTIES_DATA_SET, b"")), ports=ports)
 
 
@@ -188,4 +199,4 @@ def look(question: PtpQuestion) -> ClockState:
 
 def tai_offset_used_s(state: ClockState) -> int:
     """TAI minus UTC that the appliance reckons with."""
-    return state.tai_offset_s + clock.tai_correction_ns() // 1_000_000_000
+    return state.tai_offset_s or clock.TAI_MINUS_UTC_S
