@@ -61,6 +61,7 @@ define install_packages
 		as_root=; if [ "$$(id -u)" != 0 ]; then as_root=sudo; \
 			command -v sudo >/dev/null || { echo "Run as root, or install: $${missing[*]}"; exit 1; }; fi; \
 		services=(); for name in $(SERVICES); do [[ " $${missing[*]} " != *" $$name "* ]] || services+=($$name); done; \
+		[[ " $${missing[*]} " != *" linuxptp "* ]] || services+=(timemaster); \
 		systemctl=true; if [ -d /run/systemd/system ] && [ $${#services[@]} -gt 0 ]; then systemctl="$$as_root systemctl --quiet"; fi; \
 		$$systemctl mask --runtime $${services[@]}; \
 		$$as_root apt-get update -qq && \
