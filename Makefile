@@ -86,16 +86,17 @@ $(STAMPS)/bench-packages: Makefile
 	@$(call install_packages,$(BENCH_PACKAGES))
 	@mkdir -p $(STAMPS) && touch $@
 
+# The extensions are built once, below, and not by each pip.
 $(STAMPS)/python: pyproject.toml $(STAMPS)/build-packages
 	@echo "== Python packages into $(VENV)"
 	@test -x $(PYTHON) || python3 -m venv $(VENV)
 	@$(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off "setuptools>=77" wheel "cython==3.3.1"
-	@$(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off --no-build-isolation -e .
+	@EXTENSIONS=none $(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off --no-build-isolation -e .
 	@touch $@
 
 $(STAMPS)/test-python: pyproject.toml tests/sdpoker/package-lock.json $(STAMPS)/python
 	@echo "== Python packages of the tests"
-	@$(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off --no-build-isolation -e '.[test]'
+	@EXTENSIONS=none $(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off --no-build-isolation -e '.[test]'
 	@# An independent reading of ST 2110, for tests alone. It asks for Python 3.12 and runs on 3.11; NumPy, all that it needs, is there.
 	@$(VENV)/bin/pip install -q --disable-pip-version-check --progress-bar off --no-deps --ignore-requires-python pyst2110==0.9.1
 	@cd tests/sdpoker && npm ci --silent --no-audit --no-fund

@@ -1,6 +1,6 @@
 """Builds every cext/*.pyx; each names its own C sources and libraries in its `# distutils:` header.
 
-EXTENSIONS=ring,convert in the environment builds those alone.
+EXTENSIONS=ring,convert in the environment builds those alone, EXTENSIONS=none nothing.
 """
 import os
 from pathlib import Path

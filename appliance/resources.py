@@ -4,12 +4,14 @@ Everything is a file descriptor that plans carry (no names in /dev/shm); only th
 folder. follow() brings it to another topology: what both have stays as it is, with all that it holds.
 """
 import errno
+import fcntl
 import os
 import secrets
 import shutil
 import socket
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +67,7 @@ class Resources:
         self._peers: dict[str, str] = {}
         self._secret = secrets.token_bytes(SECRET_BYTES)
         _remove_stale_folders()
-        self._folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX)
+        self._folder, self._lock = _make_folder()
         self.counters = Segments()
         try:
             for stage in topology.stages:
@@ -174,37 +176,45 @@ class Resources:
             for listener in listeners.values():
                 listener.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
 
 
 def _reads(spec: StageSpec, segment: SegmentSpec) -> bool:
     return spec.reads_all or segment.stage == spec.name or bool(spec.stream) and segment.stream == spec.stream
 
 
+def _make_folder() -> tuple[str, int]:
+    """A private folder, and the descriptor whose lock tells that its owner lives."""
+    while True:
+        folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX)
+        with suppress(FileNotFoundError):  # another supervisor that starts just now took it for a dead one's
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.isdir(folder):
+                return folder, lock
+            os.close(lock)
+
+
 def _remove_stale_folders() -> None:
-    """Removes what a supervisor left that was killed: folders of this user with sockets that nobody answers on."""
+    """Removes what a supervisor left that was killed: folders of this user that nobody holds the lock of."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
         try:
-            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-                continue
-        except FileNotFoundError:
-            continue  # its own supervisor removed it just now
-        sockets = list(folder.glob("*.sock"))
-        if sockets and not any(_answers(path) for path in sockets):
-            shutil.rmtree(folder, ignore_errors=True)
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue  # its own supervisor removed it just now, or it is somebody else's
+        try:
+            if os.fstat(lock).st_uid == os.geteuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(lock)
 
 
 def places_of(stage: str, ring: RingSpec) -> list[int]:
     """The places that a stage has among a ring's readers."""
     return [place for place, reader in enumerate(ring.readers) if reader == stage]
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError as error:
-            return error.errno != errno.ECONNREFUSED
-    return True
 
 
 def listen_tcp(host: str, port: int, where: str) -> socket.socket:
