@@ -12,6 +12,24 @@ static void set_whole(struct assembly *assembly, int64_t monotonic_ns)
         assembly->whole_monotonic_ns[row] = monotonic_ns;
 }
 
+/* Lets so many frames be open at once. False without memory. */
+static bool may_open(struct assembly *assembly, uint32_t frames)
+{
+    for (; assembly->open_max < frames; assembly->open_max++) {
+        struct open_frame *frame = &assembly->open[assembly->open_max];
+        frame->coverage = calloc(assembly->raster.pgroups / 64 + 1, sizeof(uint64_t));
+        if (!frame->coverage)
+            return false;
+    }
+    return true;
+}
+
+/* Senders spread a frame over its interval, and may begin the next one late. */
+static int64_t spread_ns(const struct assembly *assembly)
+{
+    return assembly->frame_interval_ns + assembly->frame_interval_ns / 2;
+}
+
 struct assembly *assembly_new(const struct raster *raster, const struct frame_sink *sink, uint8_t payload_type, const uint8_t *neutral)
 {
     struct assembly *assembly = calloc(1, sizeof *assembly);
@@ -19,11 +37,13 @@ struct assembly *assembly_new(const struct raster *raster, const struct frame_si
         return NULL;
     assembly->raster = *raster;
     assembly->sink = *sink;
-    assembly->payload_type = payload_type;
+    assembly->paths.count = 1;
+    assembly->paths.each[0].payload_type = payload_type;
     assembly->rate_hz = 90000;
     assembly->capture_early_ns_max = assembly->capture_late_ns_max = CAPTURE_DISTANCE_NS_MAX;
-    timing_begin(&assembly->timing, &(struct timing_schedule){.rate_numerator = 50, .rate_denominator = 1, .active_numerator = 1,
-                                                              .active_denominator = 1, .rate_hz = 90000});
+    for (uint32_t i = 0; i < PATHS_MAX; i++)
+        timing_begin(&assembly->timing[i], &(struct timing_schedule){.rate_numerator = 50, .rate_denominator = 1, .active_numerator = 1,
+                                                                     .active_denominator = 1, .rate_hz = 90000});
     memcpy(assembly->neutral, neutral, raster->pgroup_bytes);
     assembly->whole_monotonic_ns = malloc(raster->rows * sizeof(int64_t));
     if (!assembly->whole_monotonic_ns) {
@@ -31,14 +51,22 @@ struct assembly *assembly_new(const struct raster *raster, const struct frame_si
         return NULL;
     }
     set_whole(assembly, NEVER_NS);
-    for (uint32_t i = 0; i < FRAMES_OPEN_MAX; i++) {
-        assembly->open[i].coverage = calloc(raster->pgroups / 64 + 1, sizeof(uint64_t));
-        if (!assembly->open[i].coverage) {
-            assembly_free(assembly);
-            return NULL;
-        }
+    if (!may_open(assembly, FRAMES_OPEN_MIN)) {
+        assembly_free(assembly);
+        return NULL;
     }
     return assembly;
+}
+
+bool assembly_protect(struct assembly *assembly, uint8_t payload_type, uint32_t ssrc_difference, int64_t skew_ns, uint32_t frames_open)
+{
+    struct paths *paths = &assembly->paths;
+    paths->count = PATHS_MAX;
+    paths->each[1].payload_type = payload_type;
+    paths->each[1].ssrc_difference = ssrc_difference;
+    paths->skew_ns = skew_ns;
+    paths->silence_ns = spread_ns(assembly) > PATH_SILENCE_NS ? spread_ns(assembly) : PATH_SILENCE_NS;
+    return may_open(assembly, frames_open < FRAMES_OPEN_MAX ? frames_open : FRAMES_OPEN_MAX);
 }
 
 void assembly_free(struct assembly *assembly)
@@ -232,6 +260,9 @@ static void close_finished(struct assembly *assembly)
     while (assembly->open_count) {
         const struct open_frame *oldest = &assembly->open[0];
         bool whole = oldest->covered == oldest->pgroups;
+        /* A frame before it may be missing altogether, and the other path be about to bring it. */
+        if (assembly->paths.together && sequence_before(assembly->window.next_needed, oldest->first_sequence))
+            return;
         bool passed = assembly->open_count > 1 && sequence_before(assembly->open[1].first_sequence, assembly->window.next_needed);
         bool by_marker = !whole && marked(assembly, oldest);
         if (!whole && !passed && !by_marker)
@@ -278,7 +309,7 @@ static struct open_frame *frame_of(struct assembly *assembly, const struct rfc41
         }
         return NULL;
     }
-    if (assembly->open_count == FRAMES_OPEN_MAX) {
+    if (assembly->open_count == assembly->open_max) {
         if (sequence_before(packet->sequence, assembly->open[0].first_sequence))
             return NULL;
         close_oldest(assembly, false);
@@ -302,23 +333,32 @@ static void write_segments(struct assembly *assembly, struct open_frame *frame, 
     }
 }
 
-/* Follows the sender of this packet from here on. */
-static void lock_on(struct assembly *assembly, const struct rfc4175_packet *packet, const struct instant *now)
+/* The sender's own numbers say how many packets the silence took, on every path. */
+static void count_outage(struct assembly *assembly, uint32_t packets)
+{
+    assembly->window.lost += packets;
+    for (uint32_t i = 0; i < assembly->paths.count; i++)
+        assembly->paths.each[i].statistics.lost += packets;
+    assembly->statistics.outages++;
+}
+
+/* Follows the sender of this packet, which `candidate` has proven, from here on. */
+static void lock_on(struct assembly *assembly, const struct candidate *candidate, const struct rfc4175_packet *packet, const struct instant *now)
 {
     struct sender *sender = &assembly->sender;
     while (assembly->open_count)
         close_oldest(assembly, false);
     if (sender->locked) {
+        paths_settle(&assembly->paths, &assembly->window.arrived, assembly->window.arrived.highest);
         /* The same sender after a silence: its time went on as ours did, and so did its numbers. */
         int64_t silence_ns = now->monotonic_ns - sender->accepted_monotonic_ns;
         int64_t silence_ticks = silence_ns * assembly->rate_hz / 1000000000;
         int64_t step = (int32_t)(packet->timestamp - sender->newest_timestamp);
         /* What proved it came before this packet, and was not lost on the way. */
-        uint32_t gap = packet->sequence - assembly->window.highest - assembly->candidate.count;
+        uint32_t gap = packet->sequence - assembly->window.arrived.highest - candidate->count;
         bool counts = gap <= silence_ns / PACKET_NS_MIN;
         if (packet->ssrc == sender->ssrc && llabs(step - silence_ticks) < assembly->rate_hz / 2 && (counts || sender->high_half_broken)) {
-            assembly->window.lost += sender->high_half_broken ? 0 : gap;
-            assembly->statistics.outages++;
+            count_outage(assembly, sender->high_half_broken ? 0 : gap);
         } else {
             assembly->statistics.restarts++;
             set_whole(assembly, NEVER_NS); /* another scene, for all we know */
@@ -328,8 +368,8 @@ static void lock_on(struct assembly *assembly, const struct rfc4175_packet *pack
     *sender = (struct sender){.locked = true, .marker_trusted = true, .ssrc = packet->ssrc, .newest_timestamp = packet->timestamp,
                               .accepted_monotonic_ns = now->monotonic_ns};
     assembly->closed.valid = false;
-    assembly->candidate.count = 0;
     sequence_begin(&assembly->window, packet->sequence);
+    paths_begin(&assembly->paths, packet->sequence);
 }
 
 /* Why a sound packet does not continue what the followed sender sent; MALFORMED_NOT and its place in the sequence if it does. */
@@ -341,8 +381,8 @@ static enum malformed foreign(struct assembly *assembly, const struct rfc4175_pa
     int32_t step = (int32_t)(packet->timestamp - sender->newest_timestamp), step_max = (int32_t)(assembly->rate_hz * TIMESTAMP_STEP_S_MAX);
     if (step > step_max || step < -step_max / 4)
         return MALFORMED_TIMESTAMP;
-    int16_t short_difference = (int16_t)(packet->sequence - assembly->window.highest);
-    *difference = (int32_t)(packet->sequence - assembly->window.highest);
+    int16_t short_difference = (int16_t)(packet->sequence - assembly->window.arrived.highest);
+    *difference = (int32_t)(packet->sequence - assembly->window.arrived.highest);
     if (*difference != short_difference && !sender->high_half_broken) {
         /* The low half goes on and the high half does not: some senders leave it at zero. A loss that looks like it, of a multiple
          * of 65536 packets, comes with a larger step in time. */
@@ -356,15 +396,14 @@ static enum malformed foreign(struct assembly *assembly, const struct rfc4175_pa
     if (*difference >= (int32_t)SEQUENCE_REACH || *difference <= -(int32_t)SEQUENCE_REACH)
         return MALFORMED_SEQUENCE;
     /* Older than all that is open, and yet of a newer time. */
-    if (step > 0 && sequence_before(assembly->window.highest + (uint32_t)*difference, assembly->window.settled))
+    if (step > 0 && sequence_before(assembly->window.arrived.highest + (uint32_t)*difference, assembly->window.settled))
         return MALFORMED_SEQUENCE;
     return MALFORMED_NOT;
 }
 
-/* True once enough packets in order came from elsewhere while the followed sender was silent. */
-static bool proven(struct assembly *assembly, const struct rfc4175_packet *packet, const struct instant *now)
+/* True once enough packets in order came from elsewhere, by one path, while the followed sender was silent on both. */
+static bool proven(const struct assembly *assembly, struct candidate *candidate, const struct rfc4175_packet *packet, const struct instant *now)
 {
-    struct candidate *candidate = &assembly->candidate;
     uint16_t ahead = (uint16_t)((uint16_t)packet->sequence - candidate->next);
     bool in_order = candidate->count && candidate->ssrc == packet->ssrc && ahead < REORDER_PACKETS_MAX;
     candidate->count = in_order ? candidate->count + 1 : 1;
@@ -374,19 +413,20 @@ static bool proven(struct assembly *assembly, const struct rfc4175_packet *packe
 }
 
 /* Decides whether a sound packet is the followed sender's, following another one where that is due. */
-static enum malformed follow(struct assembly *assembly, const struct rfc4175_packet *packet, const struct instant *now, int32_t *difference)
+static enum malformed follow(struct assembly *assembly, struct candidate *candidate, const struct rfc4175_packet *packet, const struct instant *now,
+                             int32_t *difference)
 {
     struct sender *sender = &assembly->sender;
     if (!sender->locked) {
-        lock_on(assembly, packet, now);
+        lock_on(assembly, candidate, packet, now);
         *difference = 1;
         return MALFORMED_NOT;
     }
     enum malformed reason = foreign(assembly, packet, difference);
     if (reason != MALFORMED_NOT) {
-        if (!proven(assembly, packet, now))
+        if (!proven(assembly, candidate, packet, now))
             return reason;
-        lock_on(assembly, packet, now);
+        lock_on(assembly, candidate, packet, now);
         *difference = 1;
     }
     sender->accepted_monotonic_ns = now->monotonic_ns;
@@ -395,60 +435,105 @@ static enum malformed follow(struct assembly *assembly, const struct rfc4175_pac
     return MALFORMED_NOT;
 }
 
-void assembly_packet(struct assembly *assembly, const uint8_t *bytes, size_t length, const struct instant *now)
+/* The other path had brought this number: shows that its frame is still being sent, and whether both carry the same. */
+static void compare(struct assembly *assembly, const struct rfc4175_packet *packet, const struct instant *now)
+{
+    const bool second_field = own_field(assembly, packet);
+    struct open_frame *frame = NULL;
+    for (uint32_t i = assembly->open_count; i-- > 0 && !frame;)
+        if (assembly->open[i].timestamp == packet->timestamp && assembly->open[i].second_field == second_field)
+            frame = &assembly->open[i];
+    assembly->statistics.redundant++;
+    if (!frame)
+        return;
+    frame->last_monotonic_ns = now->monotonic_ns;
+    if (packet->sequence % COMPARED_PACKETS || !frame->payload)
+        return;
+    const uint8_t *samples = packet->samples;
+    bool differing = false;
+    for (uint32_t i = 0; i < packet->segment_count; i++) {
+        const struct rfc4175_segment *segment = &packet->segments[i];
+        /* Safety: as in write_segments. */
+        differing |= memcmp(frame->payload + (size_t)segment->first_pgroup * assembly->raster.pgroup_bytes, samples, segment->length) != 0;
+        samples += segment->length;
+    }
+    assembly->statistics.differing += differing;
+}
+
+/* Writes a packet that no path had brought before to its frame. */
+static void accept(struct assembly *assembly, struct path *path, const struct rfc4175_packet *packet, enum arrival arrival, size_t length,
+                   const struct instant *now)
 {
     struct assembly_statistics *statistics = &assembly->statistics;
-    struct rfc4175_packet packet;
-    int32_t difference = 0;
-    enum malformed reason = rfc4175_read(bytes, length, assembly->payload_type, &assembly->raster, &packet);
-    if (reason == MALFORMED_NOT)
-        reason = follow(assembly, &packet, now, &difference);
-    if (reason != MALFORMED_NOT) {
-        statistics->malformed[reason]++;
-        return;
-    }
-    /* From here on the number is ours: the sender's where its high half counts. */
-    packet.sequence = assembly->window.highest + (uint32_t)difference;
-    timing_packet(&assembly->timing, packet.sequence, packet.timestamp, packet.second_field, now->tai_ns);
-    enum arrival arrival = sequence_note(&assembly->window, difference);
-    if (arrival == ARRIVAL_DUPLICATE) {
-        statistics->duplicate++;
-        return;
-    }
-    struct open_frame *frame = frame_of(assembly, &packet, now);
+    struct open_frame *frame = frame_of(assembly, packet, now);
     if (!frame) {
-        bool surplus = assembly->closed.complete && arrival == ARRIVAL_IN_ORDER;
+        bool surplus = arrival == ARRIVAL_EARLIER || (assembly->closed.complete && arrival == ARRIVAL_IN_ORDER);
         statistics->surplus += surplus;
-        statistics->late += !surplus;
-        close_finished(assembly);
+        path->statistics.late += !surplus;
         return;
     }
     statistics->packets++;
     statistics->octets += length;
-    statistics->reordered += arrival != ARRIVAL_IN_ORDER;
-    if (sequence_before(packet.sequence, frame->first_sequence))
-        frame->first_sequence = packet.sequence;
-    if (sequence_before(frame->last_sequence, packet.sequence))
-        frame->last_sequence = packet.sequence;
+    path->statistics.first++;
+    path->statistics.reordered += packet->sequence != path->newest;
+    if (sequence_before(packet->sequence, frame->first_sequence))
+        frame->first_sequence = packet->sequence;
+    if (sequence_before(frame->last_sequence, packet->sequence))
+        frame->last_sequence = packet->sequence;
     frame->packets++;
     frame->last_monotonic_ns = now->monotonic_ns;
     /* Source: ST 2110-20 6.1.2, each segment of PsF ends with a marker: the first one's is not the frame's end. */
-    if (packet.marker && (assembly->raster.scan != SCAN_SEGMENTED || packet.second_field)) {
+    if (packet->marker && (assembly->raster.scan != SCAN_SEGMENTED || packet->second_field)) {
         frame->marker = true;
-        frame->marker_sequence = packet.sequence;
+        frame->marker_sequence = packet->sequence;
     }
-    write_segments(assembly, frame, &packet);
+    write_segments(assembly, frame, packet);
+}
+
+void assembly_packet(struct assembly *assembly, uint32_t path_number, const uint8_t *bytes, size_t length, const struct instant *now)
+{
+    struct paths *paths = &assembly->paths;
+    struct path *path = &paths->each[path_number];
+    struct rfc4175_packet packet;
+    int32_t difference = 0;
+    enum malformed reason = rfc4175_read(bytes, length, path->payload_type, &assembly->raster, &packet);
+    if (reason == MALFORMED_NOT) {
+        packet.ssrc ^= path->ssrc_difference;
+        reason = follow(assembly, &path->candidate, &packet, now, &difference);
+    }
+    if (reason != MALFORMED_NOT) {
+        path->statistics.malformed[reason]++;
+        return;
+    }
+    /* From here on the number is ours: the sender's where its high half counts. */
+    packet.sequence = assembly->window.arrived.highest + (uint32_t)difference;
+    timing_packet(&assembly->timing[path_number], packet.sequence, packet.timestamp, packet.second_field, now->tai_ns);
+    if (paths_note(paths, path, packet.sequence, now, &assembly->window.arrived)) {
+        path->statistics.duplicate++;
+        return;
+    }
+    enum arrival arrival = sequence_note(&assembly->window, difference);
+    sequence_advance(&assembly->window, paths_edge(paths, path, now));
+    if (arrival == ARRIVAL_DUPLICATE) {
+        path->statistics.reordered += packet.sequence != path->newest;
+        compare(assembly, &packet, now);
+    } else {
+        accept(assembly, path, &packet, arrival, length, now);
+    }
     close_finished(assembly);
 }
 
 void assembly_tick(struct assembly *assembly, int64_t now_monotonic_ns)
 {
-    int64_t spread_ns = assembly->frame_interval_ns + assembly->frame_interval_ns / 2;
-    int64_t open_ns_max = spread_ns > FRAME_OPEN_NS ? spread_ns : FRAME_OPEN_NS;
+    const int64_t skew_ns = assembly->paths.together ? assembly->paths.skew_ns : 0;
+    const int64_t open_ns_max = (spread_ns(assembly) > FRAME_OPEN_NS ? spread_ns(assembly) : FRAME_OPEN_NS) + skew_ns;
+    const int64_t reorder_ns_max = skew_ns > REORDER_NS_MAX ? skew_ns : REORDER_NS_MAX;
+    paths_tick(&assembly->paths, &assembly->window.arrived, now_monotonic_ns);
     while (assembly->open_count) {
         const struct open_frame *oldest = &assembly->open[0];
         bool overdue = now_monotonic_ns - oldest->first.monotonic_ns > open_ns_max;
-        bool overtaken = assembly->open_count > 1 && now_monotonic_ns - oldest->last_monotonic_ns > REORDER_NS_MAX;
+        bool finished = assembly->open_count > 1 || oldest->covered == oldest->pgroups;
+        bool overtaken = finished && now_monotonic_ns - oldest->last_monotonic_ns > reorder_ns_max;
         if (!overdue && !overtaken)
             return;
         close_oldest(assembly, false);

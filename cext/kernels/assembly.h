@@ -1,4 +1,4 @@
-/* Frames from packets: sequence accounting, two open frames, coverage, concealment, following a sender that restarts.
+/* Frames from packets of one path or two: sequence accounting, a few open frames, coverage, concealment, following a sender that restarts.
  *
  * Called by a reception (socket today) with one packet at a time; writes into slots that a frame sink hands out. Allocates only in
  * assembly_new, makes no system call, knows no socket and no ring.
@@ -7,13 +7,18 @@
 #define APPLIANCE_ASSEMBLY_H
 
 #include "arrival.h"
+#include "paths.h"
 #include "rfc4175.h"
 #include "ring.h"
 #include "sequence.h"
 #include "timing.h"
 
 /* Two, so that packets reordered across a frame boundary find their frame. */
-#define FRAMES_OPEN_MAX 2u
+#define FRAMES_OPEN_MIN 2u
+/* With two paths there are those of the skew besides: one path may be so far ahead of the other. 50 ms at 240 frames a second are 12. */
+#define FRAMES_OPEN_MAX 16u
+/* Samples of one redundant packet in so many are compared with those that the other path brought. */
+#define COMPARED_PACKETS 16u
 /* An open frame to which nothing came for this long, while a newer one did get packets, is closed: the reorder window of flows with few
  * packets a frame, where REORDER_PACKETS_MAX is long. */
 #define REORDER_NS_MAX 5000000ll
@@ -49,13 +54,11 @@ struct frame_sink {
 };
 
 struct assembly_statistics {
-    uint64_t packets;      /* accepted: sound, new and in time */
+    uint64_t packets;      /* accepted: sound, new and in time; by path in struct path_statistics, as is what is amiss with one */
     uint64_t octets;       /* of accepted packets, RTP header included */
-    uint64_t duplicate;
-    uint64_t reordered;    /* accepted behind a later one */
-    uint64_t late;         /* their frame was already closed; where a number was missing, counted as lost, too */
-    uint64_t surplus;      /* what a sender adds to a frame that is whole: of no use, and no fault */
-    uint64_t malformed[MALFORMED_REASONS];
+    uint64_t redundant;    /* the other path had brought them before */
+    uint64_t differing;    /* of those of them that were compared: with other samples than the other path's */
+    uint64_t surplus;      /* what a sender adds to a frame that is whole, or had sent before it was followed: of no use, and no fault */
     uint64_t frames;       /* published */
     uint64_t incomplete;   /* published with holes */
     uint64_t no_slot;      /* dropped: the sink had no slot */
@@ -88,27 +91,19 @@ struct sender {
     int64_t accepted_monotonic_ns;
 };
 
-/* Packets in order from somebody else, or from elsewhere in sequence or time. */
-struct candidate {
-    uint32_t ssrc, count;
-    uint16_t next;
-};
-
 struct assembly {
     struct raster raster;
     struct frame_sink sink;
-    uint8_t payload_type;
     uint32_t rate_hz, mediaclk_offset;
     int64_t frame_interval_ns; /* from one raw frame to the next; 0: short */
     int64_t capture_early_ns_max, capture_late_ns_max; /* how long after, and before, the arrival an RTP time may lie to be believed */
     int64_t transit_ns; /* from the last frame's RTP time to its arrival, believed or not */
-    struct timing timing; /* of every sound packet of the followed sender */
+    struct timing timing[PATHS_MAX]; /* of every sound packet of the followed sender, by path */
     uint8_t neutral[16]; /* a grey pgroup */
 
     struct sender sender;
-    struct candidate candidate;
     struct open_frame open[FRAMES_OPEN_MAX]; /* in the order of their sequence numbers */
-    uint32_t open_count;
+    uint32_t open_count, open_max;
     struct { uint32_t timestamp, last_sequence; bool valid, complete, by_marker, second_field; } closed; /* the last one */
 
     const uint8_t *last_payload; /* newest published frame, for holes */
@@ -117,6 +112,7 @@ struct assembly {
     uint64_t number;
     struct assembly_statistics statistics;
     struct sequence_window window;
+    struct paths paths;
 };
 
 /* NULL without memory. `neutral` has pgroup_bytes octets. The other settings may be changed before the first packet. */
@@ -125,8 +121,11 @@ struct assembly *assembly_new(const struct raster *raster, const struct frame_si
 void assembly_free(struct assembly *assembly);
 /* Before the first packet: a whole frame that arrived then, which stays as it is until the next publish, fills holes. */
 void assembly_adopt(struct assembly *assembly, const uint8_t *payload, int64_t monotonic_ns);
-/* One UDP payload. Keeps no pointer into it. */
-void assembly_packet(struct assembly *assembly, const uint8_t *packet, size_t length, const struct instant *now);
+/* Before the first packet, after the frame interval was set: the flow comes by a second path, too, at most `skew_ns` before or after the first.
+ * Then `frames_open` frames may wait for it. False without memory. */
+bool assembly_protect(struct assembly *assembly, uint8_t payload_type, uint32_t ssrc_difference, int64_t skew_ns, uint32_t frames_open);
+/* One UDP payload that came by this path. Keeps no pointer into it. */
+void assembly_packet(struct assembly *assembly, uint32_t path, const uint8_t *packet, size_t length, const struct instant *now);
 /* Closes frames that waited too long; call at least every few milliseconds. */
 void assembly_tick(struct assembly *assembly, int64_t now_monotonic_ns);
 

@@ -4,10 +4,10 @@
 #include <linux/if_packet.h>
 #include <linux/net_tstamp.h>
 #include <linux/virtio_net.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #ifndef VIRTIO_NET_HDR_GSO_UDP_L4
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5 /* since Linux 6.2 */
@@ -26,33 +26,10 @@
 static void choose_stamps(struct packet_ring *ring, bool hardware, int64_t now_monotonic_ns)
 {
     int flags = hardware ? SOF_TIMESTAMPING_RAW_HARDWARE : 0;
-    (void)!setsockopt(ring->fd, SOL_PACKET, PACKET_TIMESTAMP, &flags, sizeof flags);
+    (void)!setsockopt(ring->inlet.fd, SOL_PACKET, PACKET_TIMESTAMP, &flags, sizeof flags);
     ring->hardware = hardware;
     ring->hardware_wrong = false;
     ring->hardware_monotonic_ns = now_monotonic_ns;
-}
-
-struct packet_ring *packet_ring_new(int fd, uint32_t blocks, bool merged)
-{
-    struct packet_ring *ring = calloc(1, sizeof *ring);
-    if (!ring)
-        return NULL;
-    ring->fd = fd;
-    ring->blocks = blocks;
-    ring->merged = merged;
-    ring->memory = mmap(NULL, (size_t)blocks * RING_BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (ring->memory == MAP_FAILED) {
-        free(ring);
-        return NULL;
-    }
-    choose_stamps(ring, true, 0);
-    return ring;
-}
-
-void packet_ring_free(struct packet_ring *ring)
-{
-    munmap(ring->memory, (size_t)ring->blocks * RING_BLOCK_BYTES);
-    free(ring);
 }
 
 static struct tpacket_block_desc *block_at(const struct packet_ring *ring, uint32_t number)
@@ -78,7 +55,7 @@ static void deliver(struct packet_ring *ring, struct assembly *assembly, const s
     const uint8_t *bytes = (const uint8_t *)header;
     const size_t mac = header->tp_mac, net = header->tp_net, captured = header->tp_snaplen;
     size_t segment_bytes = 0;
-    ring->statistics.buffers++;
+    ring->inlet.statistics.buffers++;
     /* Safety: the kernel's own offsets; one that leads out of the block is refused like a header that does. */
     if (mac >= sizeof *header + sizeof(struct virtio_net_hdr) && mac <= net && net <= mac + captured && mac + captured <= room) {
         segment_bytes = segment_bytes_of(ring, bytes + mac);
@@ -101,12 +78,12 @@ static void deliver(struct packet_ring *ring, struct assembly *assembly, const s
     /* An empty datagram is a packet, too: a truncated one. */
     do {
         size_t length = left < segment_bytes ? left : segment_bytes;
-        assembly_packet(assembly, datagram.payload, length, &arrival);
+        assembly_packet(assembly, ring->inlet.path, datagram.payload, length, &arrival);
         datagrams++;
         datagram.payload += length;
         left -= length;
     } while (left);
-    reception_count(&ring->statistics, arrival.stamp, hardware, datagrams);
+    inlet_count(&ring->inlet, &arrival, hardware, datagrams);
 }
 
 /* Reads packets of the current block from where the last look ended: all of a closed one, of an open one those that are finished. */
@@ -143,64 +120,61 @@ static void release_block(struct packet_ring *ring)
     ring->taken = ring->offset = 0;
 }
 
-/* Reads all that is there. True if there was something. */
-static bool read_all(struct packet_ring *ring, struct assembly *assembly, struct clock_look *look)
+/* Reads a block, or of an open one what is finished. */
+static int read_part(struct inlet *inlet, struct assembly *assembly, struct clock_look *look)
 {
-    bool some = false;
-    /* Not more than the ring once: a reader that falls behind still comes to the clock. */
-    for (uint32_t i = 0; i < ring->blocks; i++) {
-        bool closed = __atomic_load_n(&block_at(ring, ring->block)->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER;
-        if (!closed)
-            return (READ_OPEN_BLOCKS && read_block(ring, assembly, false, look)) || some;
-        some |= read_block(ring, assembly, true, look);
+    struct packet_ring *ring = (struct packet_ring *)inlet;
+    bool closed = __atomic_load_n(&block_at(ring, ring->block)->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER;
+    if ((closed || READ_OPEN_BLOCKS) && read_block(ring, assembly, closed, look)) {
+        inlet->last_monotonic_ns = look->now.monotonic_ns;
+        inlet->statistics.batches++;
+    }
+    if (closed) {
         release_block(ring);
         *look = clock_look();
     }
-    return some;
+    if (ring->hardware_wrong || (!ring->hardware && look->now.monotonic_ns - ring->hardware_monotonic_ns > HARDWARE_RETRY_NS))
+        choose_stamps(ring, !ring->hardware_wrong, look->now.monotonic_ns);
+    return closed;
 }
 
 /* Moves what the kernel counted since the last visit; a failure would only hide drops, and the next visit asks again. */
-static void count_drops(struct packet_ring *ring)
+static void count_drops(struct inlet *inlet)
 {
     struct tpacket_stats_v3 fresh;
     socklen_t length = sizeof fresh;
-    if (getsockopt(ring->fd, SOL_PACKET, PACKET_STATISTICS, &fresh, &length) == 0)
-        ring->statistics.kernel_drops += fresh.tp_drops;
+    if (getsockopt(inlet->fd, SOL_PACKET, PACKET_STATISTICS, &fresh, &length) == 0)
+        inlet->statistics.kernel_drops += fresh.tp_drops;
 }
 
-/* The error that made poll return; it is taken off the socket, which would else never sleep again. */
-static int take_error(int fd)
+static int take_error(struct inlet *inlet)
 {
     int error = 0;
     socklen_t length = sizeof error;
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) ? errno : error;
+    if (getsockopt(inlet->fd, SOL_SOCKET, SO_ERROR, &error, &length))
+        error = errno;
+    return error == ENETDOWN ? 0 : -error;
 }
 
-int packet_ring_run(struct packet_ring *ring, struct assembly *assembly, int64_t duration_ns)
+struct packet_ring *packet_ring_new(int fd, uint32_t blocks, bool merged, uint32_t path)
 {
-    struct clock_look look = clock_look();
-    const int64_t until = look.now.monotonic_ns + duration_ns;
-    int result = 0;
-    while (look.now.monotonic_ns < until) {
-        if (read_all(ring, assembly, &look)) {
-            ring->last_monotonic_ns = look.now.monotonic_ns;
-            ring->statistics.batches++;
-        }
-        assembly_tick(assembly, look.now.monotonic_ns);
-        if (ring->hardware_wrong || (!ring->hardware && look.now.monotonic_ns - ring->hardware_monotonic_ns > HARDWARE_RETRY_NS))
-            choose_stamps(ring, !ring->hardware_wrong, look.now.monotonic_ns);
-        int events = reception_rest(ring->fd, ring->last_monotonic_ns, look.now.monotonic_ns, until);
-        if (events < 0)
-            break;
-        if (events & POLLERR) {
-            int error = take_error(ring->fd);
-            if (error && error != ENETDOWN) {
-                result = -error;
-                break;
-            }
-        }
-        look = clock_look();
+    struct packet_ring *ring = calloc(1, sizeof *ring);
+    if (!ring)
+        return NULL;
+    ring->inlet = (struct inlet){.fd = fd, .path = path, .read = read_part, .take_error = take_error, .count = count_drops};
+    ring->blocks = blocks;
+    ring->merged = merged;
+    ring->memory = mmap(NULL, (size_t)blocks * RING_BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (ring->memory == MAP_FAILED) {
+        free(ring);
+        return NULL;
     }
-    count_drops(ring);
-    return result;
+    choose_stamps(ring, true, 0);
+    return ring;
+}
+
+void packet_ring_free(struct packet_ring *ring)
+{
+    munmap(ring->memory, (size_t)ring->blocks * RING_BLOCK_BYTES);
+    free(ring);
 }

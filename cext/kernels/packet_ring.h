@@ -1,7 +1,8 @@
-/* Datagrams of one flow from a memory-mapped packet ring (AF_PACKET, TPACKET_V3) into an assembly: no copy to the reader, no call a packet.
+/* Datagrams of one path from a memory-mapped packet ring (AF_PACKET, TPACKET_V3) into an assembly: no copy to the reader, no call a packet.
  *
  * The socket comes ready: ring set up, filter attached, bound. The filter passes the flow's packets and nothing else. Every offset that the
- * kernel wrote is checked before it is followed; a packet's own headers are read by ip_datagram.
+ * kernel wrote is checked before it is followed; a packet's own headers are read by ip_datagram. reception_run reads it; an interface that goes
+ * down is silence.
  */
 #ifndef APPLIANCE_PACKET_RING_H
 #define APPLIANCE_PACKET_RING_H
@@ -18,7 +19,7 @@
 #define RING_BLOCK_TIMEOUT_MS 1u
 
 struct packet_ring {
-    int fd;
+    struct inlet inlet;
     uint8_t *memory;
     uint32_t blocks;
     bool hardware;        /* it is asked for the network card's stamps where there are any, in place of the kernel's */
@@ -28,15 +29,11 @@ struct packet_ring {
     uint32_t block;       /* the one that is read */
     uint32_t taken;       /* packets of it that were read */
     uint32_t offset;      /* where its next packet begins; 0: at the first */
-    int64_t last_monotonic_ns; /* of the last look that brought something */
-    struct reception_statistics statistics;
     uint64_t refused[REFUSALS];
 };
 
-/* Maps the ring of a packet socket, `blocks` of RING_BLOCK_BYTES. NULL with errno. Does not take the descriptor over. */
-struct packet_ring *packet_ring_new(int fd, uint32_t blocks, bool merged);
+/* Maps the ring of a packet socket, `blocks` of RING_BLOCK_BYTES, whose packets come by that path. NULL with errno. Does not take the descriptor over. */
+struct packet_ring *packet_ring_new(int fd, uint32_t blocks, bool merged, uint32_t path);
 void packet_ring_free(struct packet_ring *ring);
-/* Receives for about `duration_ns`, less if a signal comes. 0, or a negative errno of the socket. An interface that goes down is silence. */
-int packet_ring_run(struct packet_ring *ring, struct assembly *assembly, int64_t duration_ns);
 
 #endif

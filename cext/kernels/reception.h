@@ -1,27 +1,20 @@
-/* Datagrams of one flow from a UDP socket, in batches, into an assembly. Sleeps between batches: it never polls busily.
+/* One flow into an assembly, by one way in or by two, in batches; sleeps between them and never polls busily.
  *
- * The socket comes ready (bound, joined, non-blocking or not); UDP_GRO, SO_RXQ_OVFL, SO_TIMESTAMPNS and SO_TIMESTAMPING are honoured where it has them set.
- * What it counts, and when it sleeps, the packet ring shares.
+ * A way in is a UDP socket (udp_inlet.h) or a packet ring (packet_ring.h), one for each path of the flow. What waits on both is read in the order in
+ * which it arrived, so that a reader that was kept from the processor does not part the paths.
  */
 #ifndef APPLIANCE_RECEPTION_H
 #define APPLIANCE_RECEPTION_H
 
 #include "assembly.h"
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-
-#define BATCH_BUFFERS 64u
-/* A merged buffer (UDP_GRO) has at most 64 KiB. */
-#define BUFFER_BYTES 65536u
-/* Each buffer begins this much later in its page than the one before: at equal offsets all 64 would fall on the same few cache sets. */
-#define BUFFER_STAGGER_BYTES 1600u
-#define CONTROL_BYTES 128u
+#define INLETS_MAX PATHS_MAX
 /* Measured: waking for every packet costs twice the time a packet that a batch does. */
 #define BATCH_PAUSE_NS 1000000
 /* Silence after which the reader blocks in poll instead of looking again after a pause: longer than a vertical blanking. */
 #define BLANKING_NS_MAX 5000000ll
+/* Parts read before the reader looks at the clock again: one that falls behind still closes frames. A ring of 64 MiB has as many blocks. */
+#define ROUND_PARTS_MAX 512u
 
 struct reception_statistics {
     uint64_t datagrams;    /* UDP payloads, merged ones taken apart */
@@ -32,33 +25,32 @@ struct reception_statistics {
     uint64_t hardware_merged;  /* of STAMP_MERGED: by the network card, which stamps each packet where none are merged */
 };
 
-/* Counts datagrams of one buffer by what their time rests on. */
-static inline void reception_count(struct reception_statistics *statistics, enum stamp stamp, bool hardware, uint64_t datagrams)
-{
-    statistics->datagrams += datagrams;
-    statistics->stamped[stamp] += datagrams;
-    statistics->hardware_merged += stamp == STAMP_MERGED && hardware ? datagrams : 0;
-}
-
-/* Sleeps until there may be something to read: a pause while packets flow, else until the descriptor is readable, at most until
- * `until_monotonic_ns`. Returns the events that poll told of; -1 if a signal came. */
-int reception_rest(int fd, int64_t last_monotonic_ns, int64_t now_monotonic_ns, int64_t until_monotonic_ns);
-
-struct reception {
+/* A way in: the beginning of struct udp_inlet and of struct packet_ring. */
+struct inlet {
     int fd;
-    int64_t last_monotonic_ns; /* of the last batch that brought something */
-    uint32_t overflow; /* SO_RXQ_OVFL as last seen */
+    uint32_t path;             /* of the flow, that its packets come by */
+    bool beside;               /* another one is read in turn with it: parts are to be small */
+    int64_t last_monotonic_ns; /* of the last look that brought something */
+    int64_t newest_tai_ns;     /* arrival of the last packet that was read */
     struct reception_statistics statistics;
-    struct mmsghdr messages[BATCH_BUFFERS];
-    struct iovec vectors[BATCH_BUFFERS];
-    _Alignas(struct cmsghdr) uint8_t control[BATCH_BUFFERS][CONTROL_BYTES];
-    uint8_t *arena;
+    /* Reads a part of what is there: a millisecond of a flow or so. 1 if there may be more, 0 if not, or a negative errno. */
+    int (*read)(struct inlet *inlet, struct assembly *assembly, struct clock_look *look);
+    /* Takes an error off the descriptor that poll tells of, which would else never sleep again. 0 if it passes, else a negative errno. */
+    int (*take_error)(struct inlet *inlet);
+    /* Brings the statistics up to date. */
+    void (*count)(struct inlet *inlet);
 };
 
-/* NULL without memory. Does not take the descriptor over. What the socket dropped before is not counted. */
-struct reception *reception_new(int fd);
-void reception_free(struct reception *reception);
-/* Receives for about `duration_ns`, less if a signal comes. 0, or a negative errno of the socket. */
-int reception_run(struct reception *reception, struct assembly *assembly, int64_t duration_ns);
+/* Counts datagrams of one buffer by what their time rests on. */
+static inline void inlet_count(struct inlet *inlet, const struct instant *arrival, bool hardware, uint64_t datagrams)
+{
+    inlet->newest_tai_ns = arrival->tai_ns;
+    inlet->statistics.datagrams += datagrams;
+    inlet->statistics.stamped[arrival->stamp] += datagrams;
+    inlet->statistics.hardware_merged += arrival->stamp == STAMP_MERGED && hardware ? datagrams : 0;
+}
+
+/* Receives by these for about `duration_ns`, less if a signal comes. 0, or a negative errno. */
+int reception_run(struct inlet *const *inlets, uint32_t count, struct assembly *assembly, int64_t duration_ns);
 
 #endif

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOTS 5
+#define SLOTS 12
 #define PACKET_BYTES_MAX 9000
 
 static uint64_t state;
@@ -127,16 +127,40 @@ static size_t damage(uint8_t *packet, size_t length)
     return below(4) ? length : below((uint32_t)length + 1);
 }
 
-/* Every packet is in exactly one of these. */
-static uint64_t counted(const struct assembly_statistics *statistics)
+/* Every packet is in exactly one counter of its path, and every sound one in exactly one of the flow. */
+static void check_accounts(const struct assembly *assembly, const uint64_t *given)
 {
-    uint64_t total = statistics->packets + statistics->duplicate + statistics->late + statistics->surplus;
-    for (uint32_t reason = 0; reason < MALFORMED_REASONS; reason++)
-        total += statistics->malformed[reason];
-    return total;
+    const struct assembly_statistics *statistics = &assembly->statistics;
+    uint64_t sound = statistics->packets + statistics->redundant + statistics->surplus, first = 0;
+    for (uint32_t i = 0; i < assembly->paths.count; i++) {
+        const struct path_statistics *path = &assembly->paths.each[i].statistics;
+        uint64_t total = path->packets + path->duplicate;
+        for (uint32_t reason = 0; reason < MALFORMED_REASONS; reason++)
+            total += path->malformed[reason];
+        if (total != given[i] || path->recovered > path->lost)
+            abort();
+        sound += path->late - path->packets;
+        first += path->first;
+    }
+    if (sound != 0 || first != statistics->packets)
+        abort();
 }
 
 static uint64_t damaged;
+
+/* Gives a packet to a path. Safety, the other way round: in a block of its own length a read beyond the packet is seen. */
+static void give(struct assembly *assembly, uint32_t path, const uint8_t *octets, size_t length, const struct instant *now, uint64_t *given)
+{
+    uint8_t *packet = malloc(length ? length : 1);
+    memcpy(packet, octets, length);
+    assembly_packet(assembly, path, packet, length, now);
+    free(packet);
+    given[path]++;
+}
+
+/* What is under way on the second path, which lags behind. */
+#define LAG_MAX 400u
+static struct { size_t length; bool used; uint8_t octets[PACKET_BYTES_MAX]; } lagging[LAG_MAX];
 
 static void run(uint32_t rounds)
 {
@@ -147,9 +171,14 @@ static void run(uint32_t rounds)
     slots.newest = -1;
     struct frame_sink sink = {.context = &raster, .claim = claim, .publish = publish, .abandon = abandon};
     struct assembly *assembly = assembly_new(&raster, &sink, 96, neutral);
-    struct instant now = {1700000000000000000, 5000000000};
+    const uint32_t paths = 1 + below(2), lag = 1 + below(LAG_MAX);
+    memset(lagging, 0, sizeof lagging);
+    assembly->frame_interval_ns = 1 + below(40000000);
+    if (paths == 2 && !assembly_protect(assembly, 96, below(2) ? 0 : next_random(), below(50000000), 2 + below(8)))
+        abort();
+    struct instant now = {.tai_ns = 1700000000000000000, .monotonic_ns = 5000000000};
     struct camera camera = {.sequence = next_random(), .timestamp = next_random()};
-    uint64_t given = 0;
+    uint64_t given[PATHS_MAX] = {0};
     uint8_t whole[PACKET_BYTES_MAX], held[PACKET_BYTES_MAX];
     size_t held_bytes = 0;
     for (; rounds; rounds--) {
@@ -167,23 +196,25 @@ static void run(uint32_t rounds)
             camera.timestamp += next_random();
         if (fate < 36)
             length = damage(whole, length), damaged++;
-        /* Safety, the other way round: in a block of its own length a read beyond the packet is seen. */
-        uint8_t *packet = malloc(length ? length : 1);
-        memcpy(packet, whole, length);
-        for (uint32_t copies = 1 + (below(20) == 0); copies; copies--, given++)
-            assembly_packet(assembly, packet, length, &now);
-        free(packet);
+        for (uint32_t copies = (paths == 1 || below(10)) + (below(20) == 0); copies; copies--)
+            give(assembly, 0, whole, length, &now, given);
+        if (paths == 2) {
+            uint32_t place = rounds % lag;
+            if (lagging[place].used && below(10))
+                give(assembly, 1, lagging[place].octets, lagging[place].length, &now, given);
+            memcpy(lagging[place].octets, whole, lagging[place].length = length);
+            lagging[place].used = true;
+        }
         if (held_bytes && below(10) == 0) {
-            assembly_packet(assembly, held, held_bytes, &now);
-            held_bytes = 0, given++;
+            give(assembly, below(paths), held, held_bytes, &now, given);
+            held_bytes = 0;
         }
         int64_t step = below(200) ? below(20000) : below(300000000);
         now.tai_ns += step, now.monotonic_ns += step;
         if (below(20) == 0)
             assembly_tick(assembly, now.monotonic_ns);
     }
-    if (counted(&assembly->statistics) != given)
-        abort(); /* a packet that no counter knows */
+    check_accounts(assembly, given);
     assembly_free(assembly);
     for (int i = 0; i < SLOTS; i++) {
         if (slots.claimed[i])
