@@ -528,7 +528,8 @@ void assembly_tick(struct assembly *assembly, int64_t now_monotonic_ns)
     const int64_t skew_ns = assembly->paths.together ? assembly->paths.skew_ns : 0;
     const int64_t open_ns_max = (spread_ns(assembly) > FRAME_OPEN_NS ? spread_ns(assembly) : FRAME_OPEN_NS) + skew_ns;
     const int64_t reorder_ns_max = skew_ns > REORDER_NS_MAX ? skew_ns : REORDER_NS_MAX;
-    paths_tick(&assembly->paths, &assembly->window.arrived, now_monotonic_ns);
+    if (assembly->sender.locked)
+        paths_tick(&assembly->paths, &assembly->window.arrived, now_monotonic_ns);
     while (assembly->open_count) {
         const struct open_frame *oldest = &assembly->open[0];
         bool overdue = now_monotonic_ns - oldest->first.monotonic_ns > open_ns_max;

@@ -555,7 +555,7 @@ def test_whatever_the_network_does_a_frame_is_the_camera_s_or_says_what_is_not(s
     numbers = [frame.number for frame in bench.frames]
     assert numbers == sorted(set(numbers))
     assert bench.count("frames") == len(numbers) + skipped
-    accepted = bench.count("packets") + bench.count("duplicate") + bench.count("late") + sum(bench.assembly.statistics()["malformed"].values())
+    accepted = sum(bench.count(name) for name in ("packets", "duplicate", "late", "surplus")) + sum(bench.assembly.statistics()["malformed"].values())
     assert accepted == len(order)
     bench.close()
 
