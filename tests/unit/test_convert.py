@@ -2,13 +2,15 @@
 import os
 import signal
 import threading
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from appliance import clock, convert
-from appliance.frame import DISCONTINUITY, INCOMPLETE, LUMA_WEIGHTS, PlanarFormat, VideoFormat
+from appliance.frame import DISCONTINUITY, INCOMPLETE, LUMA_WEIGHTS, SECOND_FIELD, FieldFormat, PlanarFormat, VideoFormat
 from cext.convert import Converter
+from cext.fields import Bob
 from cext.scale import Scaler
 from tests.workbench import Workbench, publish
 
@@ -142,5 +144,31 @@ def test_a_higher_source_is_converted_to_the_height_that_the_encoders_may_have(t
         for offset, rows, stride, width in ((0, 200, 64, 32), (small.u_offset, 100, 32, 16), (small.v_offset, 100, 32, 16)):
             there, here = (np.frombuffer(octets, np.uint8)[offset:][: rows * stride].reshape(rows, stride)[:, :width] for octets in (slot, expected))
             np.testing.assert_array_equal(there, here)
+    finally:
+        bench.close()
+
+
+def test_fields_become_pictures_of_full_height_and_a_gap_forgets_what_was_before(tmp_path):
+    video = VideoFormat(64, 37, rate=Fraction(25), interlaced=True)
+    bench = Workbench(tmp_path, "convert.scope", video)
+    try:
+        conversion = convert.Conversion(bench.stage)
+        writer, reader = bench.writer_into("raw.scope"), bench.reader_of("planar.scope")
+        bench.viewers("expert").set(1)
+        field, planar = FieldFormat(64, 19), PlanarFormat(64, 37)
+        converter, bob = Converter("YCbCr-4:2:2", 10, field, luma_weights=LUMA_WEIGHTS["BT709"]), Bob(field, planar)
+        before = None
+        for number in (1, 2, 3, 4, 5, 7, 8):  # 6 is lost: what comes after it stands alone
+            second = number % 2 == 0
+            raw = raw_frame(bench, number)
+            publish(writer, raw, number=number, flags=int(SECOND_FIELD) if second else 0)
+            assert conversion.step()
+            converter.convert(raw, bob.field)
+            expected = np.zeros(planar.frame_bytes, np.uint8)
+            bob.show(second, before == number - 1, expected)
+            slot = reader.lease_latest()
+            np.testing.assert_array_equal(np.frombuffer(slot, np.uint8)[: planar.frame_bytes], expected)
+            slot.release()
+            before = number
     finally:
         bench.close()
