@@ -47,6 +47,8 @@ class Plan:
     picture: str = PICTURES[0]
     maxudp: int = _MAXUDP_STANDARD
     """Octets of the largest UDP datagram, its header included."""
+    metadata_websocket: int | None = None
+    """TCP port at which the metadata is offered over a WebSocket as well."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=5004, help="UDP port of the video (default: 5004)")
     parser.add_argument("--metadata-group", help="where the metadata goes (default: the group after the video's; a receiver's address: the same)")
     parser.add_argument("--metadata-port", type=int, help="UDP port of the metadata (default: the video's + 2)")
+    parser.add_argument("--metadata-websocket", type=int, metavar="PORT", help="offer the metadata at ws://ADDRESS:PORT as well")
     parser.add_argument("--no-metadata", action="store_true", help="send video alone")
     parser.add_argument("--ttl", type=int, default=16, help="routers that a multicast packet may pass (default: 16)")
     parser.add_argument("--size", default="1280x720", help="raster, WIDTHxHEIGHT (default: 1280x720)")
@@ -95,6 +98,10 @@ def plan(options: argparse.Namespace) -> Plan:
     if not options.no_metadata:
         metadata_group = checked(_group, "--metadata-group", options.metadata_group) if options.metadata_group else group and _next_group(group)
         metadata_port = checked(_port, "--metadata-port", options.metadata_port or (port or 0) + _VIDEO_PORTS_APART) if port else 0
+    if options.metadata_websocket is not None:
+        checked(_port, "--metadata-websocket", options.metadata_websocket)
+        if options.no_metadata:
+            problems.append(str(ConfigurationError("--metadata-websocket", "metadata to offer", "--no-metadata")))
     for check in (_name, _ttl, _seconds, _directory, _picture):
         checked(check, options)
     if format:
@@ -106,7 +113,8 @@ def plan(options: argparse.Namespace) -> Plan:
     if problems:
         raise ConfigurationError.of(problems)
     return Plan(options.name, format, source_address, group, port, metadata_group, metadata_port or 0, options.ttl, options.sdp_dir,
-                not options.no_segmentation, options.timestamp_bars, options.seconds, options.picture, options.maxudp)
+                not options.no_segmentation, options.timestamp_bars, options.seconds, options.picture, options.maxudp,
+                options.metadata_websocket)
 
 
 def _format(options: argparse.Namespace) -> VideoFormat:
@@ -221,7 +229,7 @@ def _next_group(group: str) -> str:
 
 def _port(option: str, port: int) -> int:
     if not 1 <= port <= 65535:
-        raise ConfigurationError(option, "a UDP port of 1 to 65535", str(port))
+        raise ConfigurationError(option, "a port of 1 to 65535", str(port))
     return port
 
 

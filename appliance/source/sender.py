@@ -45,7 +45,11 @@ class Sender:
         self._metadata: metadata.MetadataFlow | None = None
         if plan.metadata_group is not None:
             self._metadata = metadata.MetadataFlow(plan)
-            self._metadata_socket = network.connected_socket(plan.source_address, plan.metadata_group, plan.metadata_port, plan.ttl)
+            self._metadata_ways = [network.connected_socket(plan.source_address, plan.metadata_group, plan.metadata_port, plan.ttl)]
+            if plan.metadata_websocket is not None:
+                from appliance.source.websocket import MetadataServer  # a third of a second that nobody else need wait
+
+                self._metadata_ways.append(MetadataServer(plan.source_address, plan.metadata_websocket))
         self._complained = 0
         self._stopping = False
 
@@ -60,7 +64,10 @@ class Sender:
         plan, packets = self.plan, sum(part.packet_count for part in self._parts)
         text = (f"{plan.name}: {plan.format} to {plan.group}:{plan.port} from {plan.source_address}, "
                 f"{packets} packets a frame, {round(packets * plan.format.rate)} a second")
-        return text if plan.metadata_group is None else f"{text}; metadata to {plan.metadata_group}:{plan.metadata_port}"
+        if plan.metadata_group is None:
+            return text
+        offered = "" if plan.metadata_websocket is None else f" and at ws://{plan.source_address}:{plan.metadata_websocket}"
+        return f"{text}; metadata to {plan.metadata_group}:{plan.metadata_port}{offered}"
 
     def write_sdp(self) -> None:
         """Writes the SDP files into the plan's directory, if it names one; each appears whole or not at all."""
@@ -113,17 +120,19 @@ class Sender:
     def _send_grain(self, packets: list[bytes]) -> None:
         """Before the frame's first packet, so that the picture never waits for its metadata."""
         for packet in packets:
-            try:
-                self._metadata_socket.send(packet)
-            except OSError as error:
-                if error.errno not in _PASSING:
-                    raise
+            for way in self._metadata_ways:
+                try:
+                    way.send(packet)
+                except OSError as error:
+                    if error.errno not in _PASSING:
+                        raise
 
     def close(self) -> None:
         """Closes the sockets."""
         self._socket.close()
         if self._metadata is not None:
-            self._metadata_socket.close()
+            for way in self._metadata_ways:
+                way.close()
 
     def _left_out(self, number: int, due_ns: int) -> bool:
         late_ns = clock.tai_ns() - due_ns
