@@ -1,7 +1,7 @@
 """One metadata flow from its packets to the records of each audience: assembled, checked, attributed. Made by metadata.stage.
 
-Invariant: experts get whole grains, a class gets the reduced dynamic part alone, and what is not wholly valid goes to nobody. Keeps no
-identity: a static part passes through and is not stored.
+Invariant: experts get whole grains, a class gets them de-identified, and what is not wholly valid goes to nobody. Keeps no identity: a
+static part passes through and is not stored.
 """
 import hashlib
 import logging
@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from appliance import clock
 from appliance.errors import ProtocolError
 from appliance.frame import DEIDENTIFIED, DISCONTINUITY, STATIC, Audience
-from appliance.protocol import attribution, dicom_rtv, grain
+from appliance.protocol import attribution, deidentification, dicom_rtv, grain
 from appliance.protocol.attribution import Attribution, Kind
-from appliance.protocol.class_view import reduce_grain
+from appliance.protocol.deidentification import Deidentifier
 from appliance.protocol.dicom_rtv import CheckedGrain
 from appliance.protocol.grain import AssembledGrain, GrainAssembler
 from appliance.protocol.sdp import GRAIN_FLAGS_URI, MetadataFlow
@@ -40,6 +40,7 @@ class MetadataRelay:
         self.connection: WebSocketReceiver | None = None
         self.silent = False
         """No valid grain for STALE_NS."""
+        self._deidentifier = Deidentifier(class_clock)
         self.assembler = GrainAssembler(flow.payload_type, flow.extension_ids.get(GRAIN_FLAGS_URI))
         self.window_ns = TRUSTED_WINDOW_NS
         """How long after, and before, the arrival an RTP time may lie to be the capture time. As the kernel does for video."""
@@ -58,6 +59,7 @@ class MetadataRelay:
         self._stale = counters.gauge("appliance_metadata_stale")
         self._latency = counters.histogram("appliance_stage_latency_seconds")
         self._grain_reasons = {reason: counters.counter("appliance_metadata_grains_malformed_total", reason=reason) for reason in GRAIN_REASONS}
+        self._withheld = {reason: counters.counter("appliance_metadata_grains_withheld_total", reason=reason) for reason in deidentification.REASONS}
         self._kinds = {kind: counters.counter("appliance_metadata_grains_understood_total", kind=kind.value) for kind in Kind}
         self._subjects = counters.counter("appliance_metadata_subjects_total")
         self._type1_missing = counters.gauge("appliance_metadata_type1_missing")
@@ -104,13 +106,18 @@ class MetadataRelay:
         self._kinds[whose.kind].add()
         if checked.has_static:
             self._statics.add()
-        flags = DISCONTINUITY if self._is_new(assembled, checked, whose) else 0
+        flags = 0
+        if self._is_new(assembled, checked, whose):
+            flags = DISCONTINUITY
+            self._deidentifier.begin()
         if whose.kind is not Kind.VIDEO or not self._of_picture:
             return  # what describes the sound, another picture, or what belongs together, is no record of this picture
         self._grain_number += 1
         self._write(Audience.EXPERT, assembled.payload, checked.has_static, flags, assembled)
-        if checked.dynamic is not None:
-            self._write(Audience.CLASS, reduce_grain(checked), False, flags, assembled)
+        try:
+            self._write(Audience.CLASS, self._deidentifier.deidentify(checked), checked.has_static, flags, assembled)
+        except ProtocolError as error:
+            self._withheld[error.reason].add()
 
     def _is_new(self, assembled: AssembledGrain, checked: CheckedGrain, whose: Attribution) -> bool:
         """Whether another patient may be shown from here on: whoever keeps a static part must let go of it."""

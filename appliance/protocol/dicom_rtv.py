@@ -1,7 +1,7 @@
-"""DICOM-RTV grains (PS3.22): build, check, parse, reduce to what a class may see, and frame for the data channel.
+"""DICOM-RTV grains (PS3.22): build, check, parse, and frame for the data channel.
 
-The source builds, the metadata stage checks and reduces. A grain is preamble, DICM, group 0002, the dynamic part (0006,0001) and now and
-then the static part (groups from 0008); what is not wholly understood is refused. Reads no RTP: that is grain.py.
+The source builds, the metadata stage checks. A grain is preamble, DICM, group 0002, the dynamic part (0006,0001) and now and then the
+static part (groups from 0008); what is not wholly understood is refused. Reads no RTP (grain.py), hides nothing (deidentification/).
 """
 import re
 import struct

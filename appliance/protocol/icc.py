@@ -1,6 +1,6 @@
 """ICC profiles of video's RGB: BT.709's transfer curve with the primaries of a colorimetry, as the ICC Profile module needs it (PS3.3 C.11.15).
 
-Called for the synthetic camera and for stored pictures. Written out here because no licence comes with it; matrix profiles of version 4.
+For the synthetic camera, for stored pictures, and in place of a camera's own for a class. Written out here because no licence comes with it; matrix profiles of version 4.
 """
 import struct
 

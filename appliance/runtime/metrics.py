@@ -162,6 +162,8 @@ METADATA = EVERY_STAGE + (
     Metric("appliance_metadata_grains_understood_total", COUNTER, "Valid grains by what they describe", (("kind", ("video", "audio", "rendition")),)),
     Metric("appliance_metadata_subjects_total", COUNTER, "Times that a static part named another patient or study than the one before, the first included"),
     Metric("appliance_metadata_type1_missing", GAUGE, "Type 1 elements of PS3.3 that the present sender leaves out, though its grains can be used"),
+    Metric("appliance_metadata_grains_withheld_total", COUNTER, "Valid grains kept from the class because they could not be de-identified, by reason",
+           _reasons("sop_class", "transfer_syntax", "rate", "oversize", "invalid")),
     Metric("appliance_metadata_grains_dropped_total", COUNTER, "Grains given up before they were whole, by reason",
            _reasons("gap", "no_start", "unfinished", "oversize", "session")),
     Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot"), scope=("stage", "stream")),

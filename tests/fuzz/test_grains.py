@@ -1,15 +1,18 @@
-"""Grains and their packets: whatever comes is refused for a known reason, or passes without a static part reaching a class."""
+"""Grains and their packets: whatever comes is refused for a known reason, or de-identified, and then nothing in it identifies."""
 import struct
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from appliance.clock import AudienceClock
 from appliance.errors import ProtocolError
-from appliance.protocol import dicom_elements, dicom_rtv, grain
-from appliance.protocol.class_view import dynamic_only
-from tests.unit.protocol.test_dicom_rtv import DYNAMIC, FULL, META_END, beyond_meta, nested
+from appliance.protocol import dicom_rtv, grain
+from appliance.protocol.deidentification import REASONS, Deidentifier
+from tests.unit.protocol.test_dicom_rtv import DYNAMIC, FLOW_ID, FULL, INSTANCE, META_END, ORIGIN_NS, SOURCE_ID, nested
 
 CORPUS = [DYNAMIC, FULL, DYNAMIC[:META_END] + FULL[len(DYNAMIC):]]
+DEIDENTIFIER = Deidentifier(AudienceClock.secret(b"of a test", "endoscope"))
+SECRETS = (b"Lovelace", b"LOVELACE", b"HOSP-4711", b"18151210", b"St. Thomas", INSTANCE.encode(), SOURCE_ID, FLOW_ID, dicom_rtv.origin_timestamp(ORIGIN_NS))
 PIECES = [b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0\0\0\0\0", b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\0", b"SQ\0\0", b"UN\0\0", b"OB\0\0", b"PN\x08\0LOVELACE",
           b"\x10\x00\x10\x00PN\x08\0LOVELACE", b"\x99\x00\x10\x00LO\x08\0LOVELACE", b"\x08\x00\x18\x00UI\x04\x001.2\0", nested(3, True), nested(3, False), nested(20, True)]
 
@@ -25,36 +28,36 @@ def mutated(draw: st.DrawFn) -> bytes:
     return payload
 
 
-def judge(payload: bytes) -> None:
+def judge(payload: bytes) -> bool:
+    """Whether a class would get something of it."""
     try:
         checked = dicom_rtv.check_grain(payload)
     except ProtocolError as error:
         assert error.reason in dicom_rtv.REASONS
-        checked = None
+        return False
     try:
-        reduced = dynamic_only(payload)
+        told = DEIDENTIFIER.deidentify(checked)
     except ProtocolError as error:
-        assert checked is None or (checked.dynamic is None and error.reason == "no_dynamic")
-        return
-    assert checked is not None and len(reduced) <= dicom_rtv.GRAIN_BYTES_MAX
-    assert {element.tag for element in dicom_elements.walk(reduced, 132) if element.tag > 0x0002_FFFF} == {dicom_rtv.CURRENT_FRAME_GROUPS}
-    assert beyond_meta(dynamic_only(reduced)) == beyond_meta(reduced)
-    assert b"Lovelace" not in reduced
+        assert error.reason in REASONS
+        return False
+    assert len(told) <= dicom_rtv.GRAIN_BYTES_MAX and dicom_rtv.check_grain(told)
+    assert not any(secret in told for secret in SECRETS)
+    return True
 
 
 @given(mutated())
 @example(FULL[:len(DYNAMIC)])
-def test_mutated_grains_are_refused_or_reduced(payload):
+def test_mutated_grains_are_refused_or_deidentified(payload):
     judge(payload)
 
 
 @given(st.integers(0, len(FULL) - 4), st.sampled_from([0, 1, 2, 7, 8, 12, 0x7FFF_FFFF, 0xFFFF_FFFE, 0xFFFF_FFFF]))
-def test_lying_lengths_anywhere_are_refused_or_reduced(at, length):
+def test_lying_lengths_anywhere_are_refused_or_deidentified(at, length):
     judge(FULL[:at] + struct.pack("<I", length) + FULL[at + 4:])
 
 
 @given(st.binary(max_size=400))
-def test_any_octets_are_refused_or_reduced(octets):
+def test_any_octets_are_refused_or_deidentified(octets):
     judge(octets)
     judge(DYNAMIC[:132] + octets)
     judge(DYNAMIC[:META_END] + octets)

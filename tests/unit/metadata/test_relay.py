@@ -10,13 +10,12 @@ from appliance import clock
 from appliance.frame import DEIDENTIFIED, DISCONTINUITY, STATIC, Audience
 from appliance.metadata.relay import STALE_NS, MetadataRelay
 from appliance.protocol import attribution, dicom_elements, dicom_rtv, grain, rtp, sdp
-from appliance.protocol.class_view import dynamic_only
 from appliance.runtime import metrics
 from appliance.runtime.belief import TRUSTED_NS_MAX
 from appliance.runtime.counters import Counters, Segment, series_of
 from appliance.runtime.ring import EVERY, Ring, RingReader, RingWriter
 from tests.unit.protocol.test_attribution import audio_grain
-from tests.unit.protocol.test_dicom_rtv import DYNAMIC, FOR_CLASS, FULL, INSTANCE, beyond_meta, dynamic_part, static_part
+from tests.unit.protocol.test_dicom_rtv import DYNAMIC, FULL, INSTANCE, SOURCE_ID, dynamic_part, static_part
 
 FLOW = sdp.MetadataFlow(group="239.1.1.1", port=5006, payload_type=104, extension_ids={sdp.GRAIN_FLAGS_URI: 5})
 NOW_NS = 1_790_000_000_123_456_789
@@ -67,12 +66,13 @@ def stage() -> Harness:
     return Harness()
 
 
-def test_experts_get_the_whole_grain_and_a_class_the_dynamic_part(stage):
+def test_experts_get_the_whole_grain_and_a_class_gets_it_deidentified(stage):
     stage.send(FULL, pieces=3)
     for worker in range(WORKERS):
         (expert,), (student,) = stage.records(Audience.EXPERT, worker), stage.records(Audience.CLASS, worker)
         assert expert.payload == FULL and expert.flags & STATIC and expert.message[1] == 1
-        assert student.payload == FOR_CLASS and student.flags & (STATIC | DEIDENTIFIED) == DEIDENTIFIED and student.message[1] == 2
+        assert student.flags & (STATIC | DEIDENTIFIED) == STATIC | DEIDENTIFIED and student.message[1] == 3
+        assert dicom_rtv.parse_grain(student.payload).static.PatientIdentityRemoved == "YES" and b"Lovelace" not in student.message
 
 
 def test_a_class_is_told_the_same_frame_on_a_clock_of_its_own(stage):
@@ -110,7 +110,7 @@ def test_a_sender_without_ptp_is_timed_by_arrival_and_keeps_its_timestamp(stage,
         assert (record.capture_tai_ns, record.rtp_timestamp) == (NOW_NS, timestamp)
         shown = CLASS_CLOCK if audience is Audience.CLASS else clock.AudienceClock()
         told = timestamp + shown.ticks() & 0xFFFF_FFFF, shown.at(NOW_NS)
-        assert record.message[:16] == dicom_rtv.message(b"", *told, audience is Audience.EXPERT, audience is Audience.CLASS)
+        assert record.message[:16] == dicom_rtv.message(b"", *told, True, audience is Audience.CLASS)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -159,9 +159,9 @@ def test_an_invalid_grain_reaches_nobody_and_is_counted_by_reason(stage):
     assert stage.count("appliance_metadata_grains_total") == 0
 
 
-def test_a_static_part_alone_goes_to_experts_only(stage):
+def test_a_static_part_alone_goes_to_both(stage):
     stage.send(dicom_rtv.build_grain(static_part(), None, instance_uid=static_part().SOPInstanceUID, source_id=bytes(16), flow_id=bytes(16)))
-    assert len(stage.records(Audience.EXPERT)) == 1 and not stage.records(Audience.CLASS)
+    assert len(stage.records(Audience.EXPERT)) == len(stage.records(Audience.CLASS)) == 1
 
 
 def test_what_passes_is_counted(stage):
@@ -190,7 +190,7 @@ def test_a_full_ring_drops_its_record_and_the_others_go_on(stage):
     before = stage.count("appliance_frames_dropped_total", reason="no_slot")
     stage.send(FULL)
     assert stage.count("appliance_frames_dropped_total", reason="no_slot") == before + 1
-    assert [record.payload for record in stage.records(Audience.CLASS, 0)] == [FOR_CLASS]
+    assert [record.message[1] for record in stage.records(Audience.CLASS, 0)] == [3]
     assert [record.payload for record in stage.records(Audience.EXPERT, 1)] == [FULL]
 
 
@@ -218,7 +218,7 @@ HARNESS = Harness()
 
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, len(FULL) - 1), st.integers(0, 255)), min_size=1, max_size=6), st.integers(1, 4))
-def test_whatever_arrives_a_class_gets_no_static_part(changes, pieces):
+def test_whatever_arrives_a_class_gets_only_what_is_deidentified(changes, pieces):
     octets = bytearray(FULL)
     for at, value in changes:
         octets[at] = value
@@ -226,9 +226,27 @@ def test_whatever_arrives_a_class_gets_no_static_part(changes, pieces):
     experts, students = HARNESS.records(Audience.EXPERT), HARNESS.records(Audience.CLASS)
     HARNESS.records(Audience.EXPERT, 1), HARNESS.records(Audience.CLASS, 1)
     for record in students:
-        assert beyond_meta(dynamic_only(record.payload)) == beyond_meta(record.payload) and b"Lovelace" not in record.message and record.message[1] == 2
-        assert {element.tag for element in dicom_elements.walk(record.payload, 132) if element.tag > 0x0002_FFFF} == {dicom_rtv.CURRENT_FRAME_GROUPS}
+        assert dicom_rtv.check_grain(record.payload) and record.message[1] & 2 and record.flags & DEIDENTIFIED
+        assert not any(secret in record.message for secret in (b"Lovelace", b"HOSP-4711", b"18151210", b"St. Thomas", SOURCE_ID, INSTANCE.encode()))
     assert len(students) <= len(experts)
+
+
+def test_a_grain_that_cannot_be_deidentified_is_kept_from_the_class_and_counted_by_reason(stage):
+    stage.send(dicom_rtv.build_grain(None, dynamic_part(), instance_uid=INSTANCE, source_id=bytes(16), flow_id=bytes(16), transfer_syntax_uid="1.2.840.10008.1.2.1"))
+    assert len(stage.records(Audience.EXPERT)) == 1 and not stage.records(Audience.CLASS)
+    assert stage.count("appliance_metadata_grains_withheld_total", reason="transfer_syntax") == 1
+
+
+def test_another_patient_gets_other_pseudonyms(stage):
+    def told():
+        stage.send(FULL)
+        stage.records(Audience.EXPERT)
+        return dicom_rtv.check_grain(stage.records(Audience.CLASS)[-1].payload).instance_uid
+
+    before = told()
+    assert told() == before
+    stage.send(other_instance(True))
+    assert told() != before, "the first one again is a session of its own"
 
 
 # ---- whose a grain is ---------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,4 @@
-"""Grains: built to the byte as PS3.22 says, checked to the last octet, never cut short unseen, and reduced for a class without a leak."""
-import re
+"""Grains: built to the byte as PS3.22 says, checked to the last octet, never cut short unseen."""
 import struct
 from io import BytesIO
 
@@ -12,7 +11,6 @@ from pydicom.uid import UID
 
 from appliance.errors import ProtocolError
 from appliance.protocol import dicom_elements, dicom_rtv
-from appliance.protocol.class_view import dynamic_only
 from appliance.protocol.dicom_rtv import build_grain, check_grain, frame_item, parse_grain, tip_item
 
 INSTANCE = "1.2.826.0.1.3680043.8.498.1"
@@ -165,7 +163,6 @@ def test_sequences_of_undefined_length_are_read():
     payload = grain(dynamic=dynamic)
     assert payload.count(b"\xfe\xff\xdd\xe0") == 4 and payload.count(b"\xfe\xff\x0d\xe0") == 4
     assert parse_grain(payload).dynamic == dynamic_part()
-    assert beyond_meta(dynamic_only(payload)) == beyond_meta(payload)
 
 
 @pytest.mark.parametrize("payload", [DYNAMIC, FULL], ids=["dynamic", "full"])
@@ -233,7 +230,6 @@ BROKEN = {
 def test_broken_grains_are_refused_for_their_reason(case):
     payload, expected = BROKEN[case]
     assert reason(payload) == expected
-    assert reason(payload, dynamic_only) == expected
 
 
 def nested(depth: int, undefined: bool) -> bytes:
@@ -256,143 +252,10 @@ def test_the_number_of_elements_is_bounded():
     assert reason(b"\x34\x00\x0d\x00SQ\0\0" + struct.pack("<I", len(items)) + items, dicom_elements.walk) == "oversize"
 
 
-# ---- what a class may see ---------------------------------------------------------------------------------------------------------
-
-SECRET = b"LOVELACE"
-
-
-def beyond_meta(payload: bytes) -> bytes:
-    """What follows group 0002."""
-    return payload[144 + int.from_bytes(payload[140:144], "little"):]
-
-
-FOR_CLASS = dynamic_only(DYNAMIC)
-
-
-def test_a_class_gets_the_dynamic_part_unchanged_and_no_static():
-    assert beyond_meta(FOR_CLASS) == beyond_meta(DYNAMIC)
-    assert dynamic_only(FULL) == FOR_CLASS == dynamic_only(b"\x41" * 128 + FULL[128:])
-
-
-@pytest.mark.parametrize("instance", [INSTANCE, "1.2", "1." + "2" * 62])
-def test_the_instance_uid_of_a_class_is_another_that_stays_the_same(instance):
-    payload = grain(dynamic=dynamic_part(), instance_uid=instance)
-    reduced, original = check_grain(dynamic_only(payload)), check_grain(payload)
-    assert re.fullmatch(r"2\.25\.[1-9][0-9]{0,38}", reduced.instance_uid) and reduced.instance_uid != instance
-    assert dynamic_only(payload) == reduced.payload == dynamic_only(grain(static_part() if instance == INSTANCE else None, dynamic_part(), instance_uid=instance))
-    assert dynamic_only(grain(dynamic=dynamic_part(), instance_uid="1.2.3")) != reduced.payload
-    kept = [(element.tag, reduced.payload[element.start:element.end]) for element in reduced.meta if element.tag not in (0x0002_0000, dicom_rtv.SOP_INSTANCE)]
-    assert kept == [(element.tag, payload[element.start:element.end]) for element in original.meta if element.tag not in (0x0002_0000, dicom_rtv.SOP_INSTANCE)]
-
-
-@pytest.mark.parametrize("name, told", [("Grasper", "Grasper"), ("Needle Holder", "Needle Holder"), ("Dr. Lovelace", "Instrument"), ("Ada", "Instrument"),
-                                        ("grasper", "Instrument"), ("Grasper of Lovelace", "Instrument"), ("x" * 64, "Instrument")])
-def test_a_class_is_told_an_instruments_kind_and_no_free_text(name, told):
-    item = parse_grain(dynamic_only(grain(dynamic=frame_item(ORIGIN_NS, 1, [tip_item(1.0, 2.0, name=name)])))).dynamic
-    instrument = item.private_block(0x0099, dicom_rtv.INSTRUMENT_CREATOR)[0x01].value[0].private_block(0x0099, dicom_rtv.INSTRUMENT_CREATOR)
-    assert instrument[2].value == told and instrument[3].value == [1.0, 2.0]
-
-
-def test_substitutes_never_make_a_grain_longer_than_one_may_be():
-    def crowded(tips):
-        return grain(dynamic=frame_item(ORIGIN_NS, 1, tips * [tip_item(1.0, 2.0, name="A")]), instance_uid="1.2")
-
-    tips = (dicom_rtv.GRAIN_BYTES_MAX - len(crowded(0))) // (len(crowded(2)) - len(crowded(1))) - 1
-    assert len(crowded(tips)) <= dicom_rtv.GRAIN_BYTES_MAX
-    reduced = dynamic_only(crowded(tips))
-    assert len(reduced) <= dicom_rtv.GRAIN_BYTES_MAX and len(parse_grain(reduced).dynamic) == 0
-
-
-def test_a_grain_without_a_dynamic_part_is_not_for_a_class():
-    assert reason(grain(static_part()), dynamic_only) == "no_dynamic"
-
-
-def test_camera_position_passes():
-    dynamic, camera = dynamic_part(), Dataset()
-    camera.RenderProjection, camera.ViewpointPosition = "PERSPECTIVE", [1, 2, 3]
-    camera.ViewpointLookAtPoint, camera.ViewpointUpDirection = [4, 5, 6], [0, 1, 0]
-    camera.RenderFieldOfView = [-1, 1, 1, -1, 0.5, 100]
-    dynamic.CameraPositionGroupSequence = [camera]
-    payload = grain(dynamic=dynamic)
-    assert beyond_meta(dynamic_only(payload)) == beyond_meta(payload)
-
-
-def planted(where: str) -> Dataset:
-    """A dynamic part with an identifying value at one place."""
-    dynamic = dynamic_part()
-    content, secret = dynamic.FrameContentSequence[0], SECRET.decode()
-    instrument = dynamic[0x00991001].value[0]
-    plants = {
-        "frame comments": lambda: setattr(content, "FrameComments", secret),
-        "frame label": lambda: setattr(content, "FrameLabel", secret),
-        "patient name in the item": lambda: setattr(dynamic, "PatientName", secret),
-        "patient name in frame content": lambda: setattr(content, "PatientID", secret),
-        "another private block": lambda: dynamic.private_block(0x0099, secret, create=True).add_new(1, "LO", secret),
-        "another private group": lambda: dynamic.private_block(0x0101, "ACME", create=True).add_new(1, "LO", secret),
-        "unknown element of our block": lambda: dynamic.private_block(0x0099, dicom_rtv.INSTRUMENT_CREATOR).add_new(0x77, "LO", secret),
-        "unknown element of the instrument": lambda: instrument.private_block(0x0099, dicom_rtv.INSTRUMENT_CREATOR).add_new(0x77, "UT", secret),
-        "our block under another creator": lambda: dynamic.add_new(0x00990010, "LO", secret),
-        "usefulness with another value": lambda: dynamic.FrameUsefulnessGroupSequence[0].add_new(0x00340008, "CS", secret),
-        "origin time of wrong size": lambda: setattr(dynamic.TimeOfFrameGroupSequence[0], "FrameOriginTimestamp", SECRET * 2),
-        "tip as text": lambda: instrument.add_new(0x00991003, "LO", secret * 2),
-        "acquisition number as text": lambda: content.add_new(0x00209156, "LO", secret),
-        "date and time": lambda: setattr(content, "FrameAcquisitionDateTime", "18151210" + secret),
-        "another sequence": lambda: setattr(dynamic, "ReferencedPatientSequence", [static_part(), Dataset()]) or setattr(dynamic.ReferencedPatientSequence[0], "PatientName", secret),
-    }
-    plants[where]()
-    return dynamic
-
-
-PLACES = ["frame comments", "frame label", "patient name in the item", "patient name in frame content", "another private block", "another private group",
-          "unknown element of our block", "unknown element of the instrument", "our block under another creator", "usefulness with another value",
-          "origin time of wrong size", "tip as text", "acquisition number as text", "date and time", "another sequence"]
-
-
-@pytest.mark.parametrize("where", PLACES)
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_planted_identity_does_not_reach_a_class(where):
-    payload = grain(static_part(), planted(where))
-    assert SECRET in payload
-    reduced = dynamic_only(payload)
-    assert SECRET not in reduced and b"Lovelace" not in reduced and b"HOSP-4711" not in reduced
-    assert parse_grain(reduced).dynamic is not None
-
-
-def test_a_foreign_creator_takes_the_whole_private_block_with_it():
-    reduced = parse_grain(dynamic_only(grain(dynamic=planted("our block under another creator")))).dynamic
-    assert not [element for element in reduced if element.tag.group == 0x0099]
-
-
-def test_private_information_of_the_meta_group_is_taken_out():
-    private = b"\x02\x00\x00\x01UI\x04\x001.2\0" + b"\x02\x00\x02\x01OB\x00\x00\x08\x00\x00\x00" + SECRET
-    payload = FULL[:140] + struct.pack("<I", META_END - 144 + len(private)) + FULL[144:META_END] + private + FULL[META_END:]
-    assert check_grain(payload).instance_uid == INSTANCE
-    assert dynamic_only(payload) == FOR_CLASS
-
-
-@given(st.lists(st.tuples(st.integers(0, len(FULL) - 1), st.integers(0, 255)), min_size=1, max_size=12))
-def test_mutated_grains_never_leak(changes):
-    octets = bytearray(FULL)
-    for at, value in changes:
-        octets[at] = value
-    assert_nothing_leaks(bytes(octets))
-
-
-def assert_nothing_leaks(payload: bytes) -> None:
-    """Either refused, or only groups 0002 and (0006,0001) are left and nothing in them that the table does not name."""
-    try:
-        reduced = dynamic_only(payload)
-    except ProtocolError:
-        return
-    elements = dicom_elements.walk(reduced, 132)
-    assert {element.tag for element in elements if element.tag > 0x0002_FFFF} == {dicom_rtv.CURRENT_FRAME_GROUPS}
-    assert reduced[:128] == bytes(128) and beyond_meta(dynamic_only(reduced)) == beyond_meta(reduced)
-    assert b"Lovelace" not in reduced and b"HOSP" not in reduced
-
-
 # ---- the data-channel message -------------------------------------------------------------------------------------------------------
 
 
 def test_message_layout():
     assert dicom_rtv.message(b"grain", 0x01020304, 0x1112131415161718, True) == bytes.fromhex("01010000" "01020304" "1112131415161718") + b"grain"
+    assert dicom_rtv.message(b"", 0, 0, True, True)[:2] == b"\x01\x03" and dicom_rtv.message(b"", 0, 0, False, True)[:2] == b"\x01\x02"
     assert dicom_rtv.message(b"", 0, 0, False)[:2] == b"\x01\x00" and dicom_rtv.MESSAGE_HEADER_BYTES == 16
