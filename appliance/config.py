@@ -32,6 +32,7 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 
 RECEPTIONS = ("auto", "packet-ring", "socket")
 
+_TITLE_EXPECTED = f"1 to {TITLE_CHARACTERS_MAX} printable characters"
 _STREAM_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _INTERFACE_NAME = re.compile(r"[^\s/:]{1,15}")  # Source: dev_valid_name() in Linux net/core/dev.c; ':' marks an alias
 _MEDIA_PORTS = re.compile(r"([0-9]{4,5})(?:-([0-9]{4,5}))?")
@@ -123,6 +124,7 @@ class StreamConfig:
     receive: str = "auto"
     station: str = ""  # what the worklist calls the place or device whose cases are this stream's
     metadata_authority: Path | None = None  # PEM file that vouches for wss:// servers; None: what this machine trusts
+    class_title: str = ""  # what a class is told instead of the title, which may name the theatre
 
 
 @dataclass(frozen=True)
@@ -318,8 +320,8 @@ def _streams(top: Table) -> tuple[StreamConfig, ...]:
             table.report("name", "a name of its own", f"{name!r}, which another stream has")
         streams.append(StreamConfig(
             name=name,
-            title=table.text("title", name, lambda text: text.isprintable() and 0 < len(text) <= TITLE_CHARACTERS_MAX,
-                             f"1 to {TITLE_CHARACTERS_MAX} printable characters"),
+            title=table.text("title", name, _is_title, _TITLE_EXPECTED),
+            class_title=table.text("class_title", name.replace("-", " ").capitalize(), _is_title, _TITLE_EXPECTED),
             interface=table.text("interface", None, lambda text: is_address(text) or bool(_INTERFACE_NAME.fullmatch(text)),
                                  'a network interface such as "eno1", or its IP address'),
             video=table.flow("video", required=True) or "",
@@ -331,6 +333,10 @@ def _streams(top: Table) -> tuple[StreamConfig, ...]:
         ))
         table.close()
     return tuple(streams)
+
+
+def _is_title(text: str) -> bool:
+    return text.isprintable() and 0 < len(text) <= TITLE_CHARACTERS_MAX
 
 
 def _is_stream_name(text: str) -> bool:
@@ -374,6 +380,7 @@ state_dir = "state"                # keys and certificate; must be writable, and
 [[stream]]
 name = "endoscope"                 # lower-case letters, digits, hyphens
 title = "Endoscope, theatre 3"
+# class_title = "Endoscope"        # what students are told instead, for a title may name the theatre; default: the name
 interface = "lo"                   # where the multicast groups are joined: a name or an address
 video = "endoscope.sdp"            # a path or an http(s) URL
 # metadata = "endoscope-metadata.sdp"   # or a list: the first describes the picture; "wss://..." carries the packets themselves

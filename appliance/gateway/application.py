@@ -95,7 +95,8 @@ def _streams(stage: Stage, doorkeeper: Doorkeeper, liveness: Liveness):
         config, streams, now_s = stage.config, [], time.monotonic()
         for stream in config.streams:
             if grant.allows(stream.name):
-                said = {"name": stream.name, "title": stream.title, "audience": grant.audience.value, "live": liveness.live(stream.name, now_s)}
+                title = stream.title if grant.audience is Audience.EXPERT else stream.class_title
+                said = {"name": stream.name, "title": title, "audience": grant.audience.value, "live": liveness.live(stream.name, now_s)}
                 if stream.name in stage.flows:  # one that waits has no raster yet
                     video = stage.flows[stream.name].video.format
                     said |= judged(stage.counters, stream.name, grant.audience)

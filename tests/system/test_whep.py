@@ -196,7 +196,7 @@ def test_a_session_of_a_dead_worker_is_gone(appliance):
 def test_the_api_lists_the_live_stream(appliance):
     answer = ask(appliance, "GET", "/api/streams", token=appliance.token("student"))
     [stream] = json.loads(answer.body)["streams"]
-    assert stream == {"name": appliance.stream, "title": "Endoscope, theatre 3", "audience": "class", "live": True, "width": 1280, "height": 720,
+    assert stream == {"name": appliance.stream, "title": "Endoscope", "audience": "class", "live": True, "width": 1280, "height": 720,
                       "shown_width": 1280, "shown_height": 720, "rate": 50.0}
 
 

@@ -38,7 +38,7 @@ def test_a_stream_alone_is_a_whole_configuration():
     assert read.server.media_addresses == ("127.0.0.1",)
     assert read.server.viewers_max == 500 and read.server.allowed_origins == () and read.server.ice_servers == ()
     assert read.encoder == config.EncoderConfig("auto", 6000, 2500, 700, "superfast", "constrained-baseline", 10, 1)
-    assert read.streams == (config.StreamConfig("endoscope", "endoscope", "lo", "/etc/appliance/endoscope.sdp", (), None),)
+    assert read.streams == (config.StreamConfig("endoscope", "endoscope", "lo", "/etc/appliance/endoscope.sdp", (), None, class_title="Endoscope"),)
 
 
 def test_the_example_says_the_defaults():
@@ -142,6 +142,7 @@ def test_a_wrong_value_of_the_server_says_what_is_expected(line, expected):
     (('"endoscope.sdp"', '"http:///x"'), "the path of an SDP file"),
     (('"endoscope.sdp"', '"a\\u0000b"'), "the path of an SDP file"),
     (('"endoscope.sdp"', '"x.sdp"\ntitle = "a\\u0007b"'), "1 to 120 printable characters"),
+    (('"endoscope.sdp"', '"x.sdp"\nclass_title = ""'), "1 to 120 printable characters"),
 ])
 def test_a_wrong_value_of_a_stream_says_what_is_expected(change, expected):
     assert f"expected {expected}" in only_problem(STREAM.replace(*change))

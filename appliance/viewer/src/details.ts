@@ -1,4 +1,4 @@
-/** The static part as the panel shows it: patient, study and device, as pairs of a label and a readable value. */
+/** The static part as the panel shows it: patient, study and device, as pairs of a label and a readable value; of a de-identified one what is true. */
 import type { Dataset } from "./dicom/dataset.ts";
 import { ageBetween, ageString, date, dateTime, personName, sex } from "./dicom/values.ts";
 
@@ -12,6 +12,20 @@ export interface Details {
   patient: Line[];
   study: Line[];
   device: Line[];
+}
+
+/** What stands in place of a value that was taken out. */
+const WITHHELD = "WITHHELD";
+
+/** Of a de-identified static part: no empty patient, no moved dates. */
+export function readDeidentified(dataset: Dataset): Details {
+  const told = (tag: string) => (dataset.text(tag) === WITHHELD ? "" : dataset.text(tag));
+  return {
+    patientName: "",
+    patient: [],
+    study: lines([["Region", region(dataset)]]),
+    device: lines([["Manufacturer", told("0008,0070")], ["Model", told("0008,1090")]]),
+  };
 }
 
 /** `today` (DA) stands in for a study without a date when the age is worked out. */
@@ -31,6 +45,7 @@ export function readDetails(dataset: Dataset, today: string): Details {
     study: lines([
       ["Procedure", procedure(dataset)],
       ["Description", text("0008,1030")],
+      ["Region", region(dataset)],
       ["Date", dateTime(dataset.text("0008,0020"), dataset.text("0008,0030"))],
       ["Accession", text("0008,0050")],
       ["Referred by", personName(dataset.text("0008,0090"))],
@@ -51,6 +66,10 @@ function procedure(dataset: Dataset): string {
   const coded = dataset.item("0008,1032")?.text("0008,0104") ?? "";
   const requested = dataset.item("0040,0275")?.text("0032,1060") ?? "";
   return coded || requested || dataset.text("0032,1060") || dataset.text("0040,0254");
+}
+
+function region(dataset: Dataset): string {
+  return dataset.items("0008,2218").map((item) => item.text("0008,0104")).filter((meaning) => meaning !== "").join(", ");
 }
 
 function lines(pairs: [string, string][]): Line[] {

@@ -1,6 +1,6 @@
 /**
  * One message of the data channel "metadata": 16 octets, network order, then Part 10 bytes. Called for each message received.
- * `version u8 = 1 | flags u8 (bit 0: static part present) | reserved u16 | RTP timestamp u32 | capture time u64, TAI nanoseconds`
+ * `version u8 = 1 | flags u8 (bit 0: static part present, bit 1: de-identified) | reserved u16 | RTP timestamp u32 | capture time u64, TAI nanoseconds`, the times on the audience's own clock
  */
 import { type Dataset, MalformedDicom, parsePart10 } from "./dicom/dataset.ts";
 

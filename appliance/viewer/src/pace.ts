@@ -10,6 +10,9 @@ const UNREPORTED_MAX = 1_200;
 /** Outside these limits the camera's clock and this machine's do not agree, and their difference is no latency. */
 const PLAUSIBLE_MS = { least: 0, most: 5_000 };
 
+/** Clocks that lie a day apart do not tell the same time. */
+const UNRELATED_MS = 86_400_000;
+
 export interface Latency {
   ms: number;
   from: "camera" | "network";
@@ -42,6 +45,8 @@ export class Pace {
   /** The capture instant of the frame whose callback came at `frameMs`. */
   captured(captureTaiMs: number, frameMs: number): void {
     const latencyMs = this.clock.applianceAt(frameMs) - utcMsFromTaiMs(captureTaiMs);
+    // A class has a clock of its own: until the appliance has told it, no difference to this machine's is a latency.
+    if (Math.abs(latencyMs) > UNRELATED_MS) return;
     this.latencies.push(latencyMs);
     if (this.unreported.length < UNREPORTED_MAX) this.unreported.push(latencyMs);
     this.fromCamera.push(frameMs, latencyMs);

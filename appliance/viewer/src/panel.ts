@@ -1,6 +1,6 @@
 /** The panel beside the picture: patient, study, device, connection, all elements. Redrawn when the static part changes. */
 import type { Chart } from "./chart.ts";
-import { type Line, readDetails } from "./details.ts";
+import { type Line, readDeidentified, readDetails } from "./details.ts";
 import { dayOf } from "./dicom/values.ts";
 import { listElements, type Row } from "./dicom/listing.ts";
 import { instrumentElementName } from "./instrument.ts";
@@ -8,6 +8,8 @@ import { element, make, write } from "./page.ts";
 
 /** The first metadata may come so long after the picture before its absence is worth a word. */
 const NONE_AFTER_MS = 4_000;
+/** Patient Identity Removed. */
+const IDENTITY_REMOVED = "0012,0062";
 const LISTING_INTERVAL_MS = 1_000;
 const MISSING = "No metadata from the theatre. Details and values are shown as soon as it arrives.";
 
@@ -18,6 +20,8 @@ export class Panel {
   private readonly waiting = element("waiting", HTMLElement);
   private readonly patientName = element("patient-name", HTMLElement);
   private readonly lists = { patient: element("patient", HTMLElement), study: element("study", HTMLElement), device: element("device", HTMLElement) };
+  /** A class has a clock of its own, whose time of day is nobody's. */
+  private readonly captured = element("t-captured", HTMLElement);
   private readonly connection = element("connection", HTMLElement);
   private readonly everything = element("everything", HTMLDetailsElement);
   private readonly rows = element("elements", HTMLElement);
@@ -27,8 +31,7 @@ export class Panel {
 
   setAudience(expert: boolean): void {
     this.withheld.hidden = expert;
-    this.identity.classList.toggle("private", !expert);
-    this.everything.hidden = !expert;
+    this.captured.hidden = !expert;
   }
 
   /** `liveForMs`: how long there has been a picture; null while there is none. */
@@ -44,11 +47,11 @@ export class Panel {
     }
     if (chart.revision !== this.revision) {
       this.revision = chart.revision;
-      this.drawDetails(chart, expert);
+      this.drawDetails(chart);
     }
-    this.identity.hidden = !expert || chart.staticPart === null;
+    this.identity.hidden = chart.staticPart === null;
     this.waiting.hidden = !expert || missing || chart.staticPart !== null;
-    if (expert && this.everything.open && nowMs - this.listedAt > LISTING_INTERVAL_MS) {
+    if (this.everything.open && nowMs - this.listedAt > LISTING_INTERVAL_MS) {
       this.listedAt = nowMs;
       this.drawElements(chart);
     }
@@ -58,8 +61,9 @@ export class Panel {
     drawLines(this.connection, lines);
   }
 
-  private drawDetails(chart: Chart, expert: boolean): void {
-    const details = !expert || chart.staticPart === null ? null : readDetails(chart.staticPart, dayOf(Date.now()));
+  private drawDetails(chart: Chart): void {
+    const { staticPart } = chart;
+    const details = staticPart === null ? null : staticPart.text(IDENTITY_REMOVED) === "YES" ? readDeidentified(staticPart) : readDetails(staticPart, dayOf(Date.now()));
     write(this.patientName, details?.patientName ?? "");
     drawLines(this.lists.patient, details?.patient ?? []);
     drawLines(this.lists.study, details?.study ?? []);

@@ -4,7 +4,7 @@ import { decoderFor, decodeText } from "../src/dicom/charset.ts";
 import { MalformedDicom, parsePart10 } from "../src/dicom/dataset.ts";
 import { listElements } from "../src/dicom/listing.ts";
 import { ageBetween, ageString, date, dateTime, personName, sex, time } from "../src/dicom/values.ts";
-import { readDetails } from "../src/details.ts";
+import { readDeidentified, readDetails } from "../src/details.ts";
 import { instrumentElementName, readInstrument } from "../src/instrument.ts";
 import { element, frameGroups, part10, patient } from "./part10.ts";
 
@@ -98,6 +98,12 @@ test("the panel's lines leave out what the source does not say", () => {
   ]);
   assert.deepEqual(details.study.map((line) => line.label), ["Procedure", "Date", "Referred by"]);
   assert.deepEqual(details.device, [{ label: "Manufacturer", value: "Maker" }]);
+});
+
+test("of a de-identified static part the panel tells the region and the maker, and no moved date", () => {
+  const region = element("0008,2218", "SQ", [[element("0008,0104", "LO", "Abdomen")]]);
+  const details = readDeidentified(parsePart10(part10("1.2", [...patient("", "").slice(0, 4), element("0008,1090", "LO", "WITHHELD"), region])));
+  assert.deepEqual(details, { patientName: "", patient: [], study: [{ label: "Region", value: "Abdomen" }], device: [{ label: "Manufacturer", value: "Maker" }] });
 });
 
 test("the instrument is found in whichever private block its creator reserved", () => {

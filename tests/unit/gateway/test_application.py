@@ -154,7 +154,7 @@ def test_the_api_lists_the_streams_of_the_token(in_gateway):
         assert (await gateway.ask("GET", "/api/streams")).status == 401
         answer = await gateway.ask("GET", "/api/streams", gateway.token("student"))
         assert answer.status == 200 and answer.headers["Cache-Control"] == "no-store"
-        assert json.loads(answer.body) == {"streams": [{"name": "scope", "title": "Endoscope", "audience": "class", "live": True,
+        assert json.loads(answer.body) == {"streams": [{"name": "scope", "title": "Scope", "audience": "class", "live": True,
                                                         "width": 64, "height": 36, "shown_width": 64, "shown_height": 36, "rate": 50.0,
                                                         "status": "inactive", "time": "arrival"}]}
         assert json.loads((await gateway.ask("GET", "/api/streams", gateway.token(stream="other"))).body) == {"streams": []}

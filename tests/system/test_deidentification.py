@@ -1,0 +1,167 @@
+"""Every octet that reaches a class viewer is searched for every value that tells who, where or when at the source; the expert's records say which."""
+import asyncio
+import json
+import re
+import ssl
+import struct
+import time
+from types import SimpleNamespace
+
+import aiohttp
+import pytest
+
+from appliance import clock
+from appliance.protocol import dicom_rtv
+from appliance.protocol.deidentification import profile
+from tests.network.viewer import Viewer, until
+
+WATCHED_S = 6
+HOOK = """(() => { window.heard = []; const note = (what, value) => window.heard.push([what, value]);
+    const create = RTCPeerConnection.prototype.createDataChannel;
+    RTCPeerConnection.prototype.createDataChannel = function (...a) { const channel = create.apply(this, a);
+        channel.addEventListener('message', e => note(channel.label, typeof e.data === 'string' ? e.data : new TextDecoder('latin1').decode(e.data)));
+        return channel; };
+    const fetched = window.fetch; window.fetch = async (...a) => { const answer = await fetched(...a);
+        answer.clone().text().then(text => note('http', [...answer.headers].filter(([name]) => name !== 'date').join('\\n') + text)); return answer; };
+    for (const level of ['log', 'info', 'warn', 'error', 'debug']) { const say = console[level]; console[level] = (...a) => { note('console', a.join(' ')); say(...a); }; }
+    window.addEventListener('error', e => note('console', e.message)); })()"""
+
+
+class WhepControl:
+    """The gateway, in the place of a worker's control socket."""
+
+    def __init__(self, theatre, role):
+        self._theatre, self._role = theatre, role
+        self.answers = []
+
+    async def ask(self, method, path, json):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        headers = {"Authorization": f"Bearer {self._theatre.token(self._role)}", "Content-Type": "application/sdp"}
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as client:
+            async with client.post(f"{self._theatre.url}/whep/{self._theatre.stream}", data=json["sdp"], headers=headers) as answer:
+                sdp = await answer.text()
+                self.answers.append(sdp)
+                self.answers += [f"{name}: {value}" for name, value in answer.headers.items() if name != "Date"]
+                return answer.status, {"sdp": sdp}
+
+
+async def watch(theatre, role):
+    """What reaches one viewer: data channel messages, RTP packets and RTCP as they were decrypted, and the answer."""
+    control = WhepControl(theatre, role)
+    viewer = Viewer(control, "by-whep")
+    rtp, rtcp = [], []
+    transport = viewer.transceiver.receiver.transport
+    take_rtp, take_rtcp = transport._handle_rtp_data, transport._handle_rtcp_data
+
+    async def packet(data, arrival_time_ms):
+        rtp.append(data)
+        await take_rtp(data, arrival_time_ms)
+
+    async def report(data):
+        rtcp.append(data)
+        await take_rtcp(data)
+
+    transport._handle_rtp_data, transport._handle_rtcp_data = packet, report
+    await (await viewer.join()).watching()
+    await asyncio.sleep(WATCHED_S)
+    await until(lambda: rtcp and any(message[1] & 1 for message in viewer.messages))
+    await viewer.leave()
+    return SimpleNamespace(messages=viewer.messages, rtp=rtp, rtcp=rtcp, answers=control.answers)
+
+
+@pytest.fixture(scope="module")
+def seen(theatre, browser):
+    """What an expert got, and all that reached two class viewers: a player that hands out every octet, and a page."""
+    async def both():
+        return await asyncio.gather(watch(theatre, "expert"), watch(theatre, "student"))
+
+    page = browser.open(theatre.link("student"), script=HOOK)
+    expert, student = asyncio.run(both())
+    page.wait("window.applianceViewer && applianceViewer.frames > 25 && applianceViewer.replies > 0 && heard.some(([what]) => what === 'http')", 30)
+    heard = page.evaluate("heard")
+    text, latencies = page.evaluate("document.body.innerText"), page.evaluate("applianceViewer.latencies")
+    joined, frames = page.evaluate("[applianceViewer.joined, applianceViewer.frames]")
+    page.close()
+    return SimpleNamespace(expert=expert, student=student, heard=heard, text=text, latencies=latencies, joined=joined, frames=frames)
+
+
+def rtp_header(packet):
+    """Header and extensions: what is not the picture."""
+    return packet[:16 + 4 * int.from_bytes(packet[14:16], "big")] if packet[0] & 0x10 else packet[:12]
+
+
+def reached(seen, theatre):
+    """{what: octets} of all that a class viewer was sent, and of the appliance's log."""
+    found = {"messages": b"\n".join(seen.student.messages), "RTP headers": b"\n".join(map(rtp_header, seen.student.rtp)),
+             "RTCP": b"\n".join(seen.student.rtcp), "answer": "\n".join(seen.student.answers).encode(), "page": seen.text.encode(),
+             "log": theatre.log_path.read_bytes()}
+    for what, value in seen.heard:
+        found[what] = found.get(what, b"") + value.encode("latin-1", "replace") + b"\n"
+    assert {"metadata", "report", "http"} <= set(found) and all(found[what] for what in found if what != "log")
+    return found
+
+
+def identifying(seen):
+    """The octets of each value of the source that the profile does not let pass, as the expert got them."""
+    payload = next(message[16:] for message in seen.expert.messages if message[1] & 1)
+    grain = dicom_rtv.parse_grain(payload)
+    values = {bytes(grain.meta.RTVSourceIdentifier), bytes(grain.meta.RTVFlowIdentifier), str(grain.meta.RTVCommunicationSOPInstanceUID).encode()}
+    for element in grain.static.iterall():
+        if int(element.tag) not in profile.actions() or element.VR == "SQ" or str(element.value).startswith("1.2.840.10008."):
+            continue
+        values |= {element.value} if isinstance(element.value, bytes) else {word.encode() for word in re.split(r"[\^\\]", str(element.value))}
+    return {value for value in values if len(value) >= 4}
+
+
+def test_no_value_of_the_source_reaches_a_class(theatre, seen):
+    values = identifying(seen)
+    for expected in ("Prüfling", "DEMO-000042", "Demonstration Hospital", "Theatre 3", "SIM-0001", "19700101", time.strftime("%Y%m%d", time.gmtime())):
+        assert any(expected.encode() in value for value in values), f"{expected} is what a class must not get"
+    for what, octets in reached(seen, theatre).items():
+        for value in values:
+            forms = {value, value.lower(), value.hex().encode(), value.decode("utf-8", "replace").encode("latin-1", "replace")}
+            assert not any(form in octets or form in octets.lower() for form in forms), f"{value!r} reached a class by {what}"
+
+
+def test_no_real_time_reaches_a_class(theatre, seen):
+    everything = reached(seen, theatre)
+    del everything["log"]  # the appliance's own, which nobody of a class is sent
+    now_s = int(time.time())
+    for message in seen.expert.messages:
+        origin = dicom_rtv.parse_grain(message[16:]).dynamic.TimeOfFrameGroupSequence[0].FrameOriginTimestamp
+        assert abs(int.from_bytes(origin[:6], "big") - now_s) < 300, "the expert is told the truth"
+        for what, octets in everything.items():
+            assert origin not in octets and origin[:6] not in octets and message[8:16] not in octets, f"a capture time reached a class by {what}"
+    for what, octets in everything.items():
+        for told in (str(now_s)[:6], time.strftime("%Y-%m-%d", time.gmtime()), time.strftime("%Y%m%d", time.gmtime())):
+            assert told.encode() not in octets, f"{told} reached a class by {what}"
+
+
+def near_now(timestamp):
+    return abs(clock.unwrap_rtp_timestamp(timestamp, clock.tai_ns()) - clock.tai_ns()) < 600 * 10**9
+
+
+def test_rtp_and_rtcp_of_a_class_are_on_its_own_clock(seen):
+    timestamps = {role: {int.from_bytes(packet[4:8], "big") for packet in who.rtp} for role, who in (("expert", seen.expert), ("student", seen.student))}
+    assert all(near_now(timestamp) for timestamp in timestamps["expert"])
+    shifts = {(told - true) % 2**32 for told in timestamps["student"] for true in timestamps["expert"]}
+    shift = next(shift for shift in shifts if len({(true + shift) % 2**32 for true in timestamps["expert"]} & timestamps["student"]) > 50)
+    assert 10 * 90_000 < shift < 2**32 - 10 * 90_000
+    (seconds, _, rtp), = {struct.unpack_from(">III", report, 8) for report in seen.student.rtcp[:1]}
+    assert abs(seconds - 2_208_988_800 - time.time()) > 300 * 86_400, "the sender report's clock is a year behind at least"
+    assert (rtp - min(timestamps["student"])) % 2**32 < 60 * 90_000, "and yet it ties this picture to it"
+
+
+def test_message_and_picture_of_a_class_still_meet_exactly(seen):
+    told = {int.from_bytes(message[4:8], "big") for message in seen.student.messages}
+    shown = {int.from_bytes(packet[4:8], "big") for packet in seen.student.rtp}
+    assert len(told & shown) > 100 and len(shown - told) <= 0.05 * len(shown)
+    assert seen.joined >= 0.9 * seen.frames
+
+
+def test_a_class_s_page_measures_latency_and_says_that_it_is_deidentified(seen):
+    assert len(seen.latencies) > 20 and all(-100 < latency < 5000 for latency in seen.latencies)
+    assert "De-identified" in seen.text and "Abdomen" in seen.text and "Captured at" not in seen.text and "Patient ID" not in seen.text
+    reports = [json.loads(text) for what, text in seen.heard if what == "report"]
+    assert reports and all(abs(report["unix_ms"] / 1000 - time.time()) > 300 * 86_400 for report in reports)
