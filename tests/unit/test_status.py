@@ -1,5 +1,6 @@
 """`appliance status` against the real exporter over real counters."""
 import asyncio
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -114,6 +115,48 @@ def test_a_picture_that_is_not_good_is_named(bench, frames, incomplete, refused,
         found = status.summary(config, [], before, status.scrape(config), 2.0)
     assert found["streams"][0]["picture"] == words
     assert found["healthy"] == (words == "good") and (words == "good" or f"stream scope: {words}" in table.text(found))
+
+
+JUDGEMENT = {
+    "clock": {"source": "ptp", "kernel_synchronised": True, "kernel_tai_offset_s": 37, "tai_offset_s": 37,
+              "ptp": {"locked": True, "problem": None, "domain": 127, "offset_ns": -420, "grandmaster": "39-A7-94-FF-FE-07-CB-D0", "utc_offset_s": 37, "hardware": True}},
+    "streams": {"scope": {
+        "status": {"link": "healthy", "connection": "unhealthy", "external_synchronisation": "healthy", "stream": "healthy", "overall": "unhealthy"},
+        "transitions": {"connection": 2}, "sender_type_promised": "2110TPN",
+        "findings": [{"name": "lost", "domain": "connection", "status": "unhealthy", "sentence": "Packets are lost on the network.", "particulars": "5 lost in 2 s"}],
+        "time": {"basis": "ptp", "sdp_grandmaster": "39-A7-94-FF-FE-07-CB-D0", "sdp_domain": 127}}}}
+
+
+@pytest.mark.parametrize("columns", [44, 110])
+def test_the_judgement_is_read_on_narrow_and_on_wide_terminals(bench, columns):
+    counters = bench.resources.counters
+    with exporting(bench) as config:
+        before = status.scrape(config)
+        for name, value in {"timestamp_info": 1, "sender_type_info": 1}.items():
+            label = {"kind": "hardware"} if name == "timestamp_info" else {"type": "wide"}
+            counters.find("ingest.scope", f"appliance_ingest_{name}", path="a", **label).set(value)
+        for measure, value in {"c": 9, "c_max": 4, "vrx_min": 0, "vrx_max": 31, "vrx_full": 8, "picture": 2160}.items():
+            counters.find("ingest.scope", "appliance_ingest_timing_packets", path="a", measure=measure).set(value)
+        counters.find("ingest.scope", "appliance_ingest_timing_ticks", path="a", measure="rtp_offset_min").set(-1)
+        found = status.summary(config, [], before, status.scrape(config), 2.0, JUDGEMENT)
+    stream = found["streams"][0]
+    assert stream["status"]["overall"] == "unhealthy" and stream["findings"] == JUDGEMENT["streams"]["scope"]["findings"] and found["clock"] == JUDGEMENT["clock"]
+    assert (stream["paths"][0]["sender_type"], stream["paths"][0]["timestamps"]) == ("wide", "hardware") and stream["paths"][0]["timing"]["rtp_offset_min_ticks"] == -1
+    lines = table.text(found, columns).splitlines()
+    assert max(map(len, lines)) <= columns
+    words = " ".join(" ".join(lines).split())
+    for said in ("scope Endoscope: unhealthy", "unhealthy: Packets are lost on the network. (5 lost in 2 s)", "wide (SDP: 2110TPN), stamps by the network card", "C 9 of 4",
+                 "capture time, by PTP", "PTP domain 127, locked, grandmaster"):
+        assert all(word in words for word in said.split()), said
+        assert columns < 100 or said in words
+
+
+def test_a_pipe_gets_plain_words(bench, capsys):
+    with exporting(bench) as config:
+        before = status.scrape(config)
+        table.show(status.summary(config, [], before, status.scrape(config), 1.0), sys.stdout)
+    out = capsys.readouterr().out
+    assert "scope" in out and "\x1b" not in out and not any(line.endswith(" ") for line in out.splitlines())
 
 
 def test_a_healthy_appliance_has_no_reasons(bench):

@@ -35,10 +35,10 @@ def segment(tmp_path):
     os.close(segment.fd)
 
 
-def fetch(segment, path):
+def answer_of(segment, path, **options):
     """Status, headers and text of one GET."""
     async def serve_and_get():
-        runner = web.AppRunner(exporter.application(segment), access_log=None)
+        runner = web.AppRunner(exporter.application(segment, **options), access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -50,6 +50,9 @@ def fetch(segment, path):
             await runner.cleanup()
 
     return asyncio.run(serve_and_get())
+
+
+fetch = answer_of
 
 
 def families(segment):
