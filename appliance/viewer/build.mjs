@@ -37,6 +37,6 @@ if (forTests) {
     legalComments: "inline",
     logLevel: "warning",
   });
-  await build({ absWorkingDir: here, entryPoints: ["viewer.css"], outdir: "dist", minify: true, logLevel: "warning" });
+  await build({ absWorkingDir: here, entryPoints: ["viewer.css"], outdir: "dist", bundle: true, minify: true, logLevel: "warning" });
   for (const name of ["index.html", "favicon.svg"]) await copyFile(join(here, name), join(here, "dist", name));
 }

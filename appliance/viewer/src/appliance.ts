@@ -1,4 +1,5 @@
 /** The appliance's JSON interface: which streams a token opens. */
+import type { HospitalSystems } from "./hospital.ts";
 
 export interface Stream {
   name: string;
@@ -17,6 +18,8 @@ export interface Stream {
   status: string;
   /** What is not as it should be there: sentences for experts. */
   findings: string[];
+  /** The hospital's systems that this token opens; null if none. */
+  hospital: HospitalSystems | null;
 }
 
 export class RefusedError extends Error {
@@ -51,6 +54,7 @@ function readStream(entry: unknown): Stream[] {
     fromCapture: fields["time"] !== "arrival",
     status: typeof fields["status"] === "string" ? fields["status"] : "",
     findings: Array.isArray(fields["findings"]) ? fields["findings"].flatMap(readFinding) : [],
+    hospital: readSystems(fields["hospital"]),
   }];
 }
 
@@ -59,6 +63,12 @@ function readFinding(entry: unknown): string[] {
   if (typeof entry !== "object" || entry === null) return [];
   const { domain, sentence } = entry as Record<string, unknown>;
   return typeof sentence === "string" && domain !== "external_synchronisation" ? [sentence] : [];
+}
+
+function readSystems(entry: unknown): HospitalSystems | null {
+  if (typeof entry !== "object" || entry === null) return null;
+  const { worklist, pacs } = entry as Record<string, unknown>;
+  return { worklist: worklist === true, pacs: pacs === true };
 }
 
 export function whepUrl(stream: string, pageHref: string): string {

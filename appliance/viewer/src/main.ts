@@ -14,6 +14,7 @@ import { Reduction } from "./reduced.ts";
 import { readSignal, type Signal } from "./signal.ts";
 import { Status } from "./status.ts";
 import { ScreenWake } from "./wake.ts";
+import { Ward } from "./ward.ts";
 import { Watch } from "./watch.ts";
 import { retryWords, wordingFor } from "./wording.ts";
 
@@ -49,6 +50,7 @@ class Page implements Watched {
   private readonly panel = new Panel();
   private readonly readings = new Readings();
   private readonly wake = new ScreenWake();
+  private readonly ward = new Ward(() => (this.liveSince === null ? null : (this.watch?.lastFrame?.rtpTimestamp ?? null)));
 
   constructor() {
     element("retry", HTMLButtonElement).onclick = () => this.watch?.player.retryNow();
@@ -67,6 +69,7 @@ class Page implements Watched {
     this.watch?.stop();
     this.watch = null;
     this.confirmed = false;
+    this.ward.open(null, "", "");
     if (link?.token == null) {
       sessionStorage.removeItem(TOKEN_KEY);
       askForLink(problem, (pasted) => this.begin(pasted, ""));
@@ -100,12 +103,12 @@ class Page implements Watched {
       return;
     }
     if (wanted === null) this.choose(known, token);
-    else this.describe(known);
+    else this.describe(known, token);
   }
 
   private choose(stream: Stream, token: string): void {
     this.open(stream.name, token);
-    this.describe(stream);
+    this.describe(stream, token);
   }
 
   private open(stream: string, token: string): void {
@@ -123,13 +126,14 @@ class Page implements Watched {
     this.showPhase("connecting", 0);
   }
 
-  private describe(stream: Stream): void {
+  private describe(stream: Stream, token: string): void {
     this.title = stream.title;
     this.theatre = stream;
     write(element("title", HTMLElement), stream.title);
     this.confirmed = true;
     if (stream.audience !== "") this.setRole(stream.audience === "class" ? "student" : "expert");
     if (this.watch !== null && stream.width !== null && stream.height !== null) this.watch.raster = { width: stream.width, height: stream.height };
+    this.ward.open(stream.hospital, stream.name, token);
     this.nameWindow();
   }
 
@@ -156,7 +160,10 @@ class Page implements Watched {
     const live = phase === "live";
     this.liveSince = live ? performance.now() : null;
     if (live) this.confirmed = true;
-    else if (phase === "refused") this.confirmed = false;
+    else if (phase === "refused") {
+      this.confirmed = false;
+      this.ward.open(null, "", "");
+    }
     this.showRole();
     this.status.show(wordingFor(phase, status), (this.watch?.frames ?? 0) > 0, phase === "refused");
     this.wake.want(live);
@@ -185,6 +192,7 @@ class Page implements Watched {
     const now = performance.now();
     const { phase } = this.watch.player;
     this.watch.clock.follow();
+    this.ward.tick(now, this.watch.chart);
     void this.watch.reporter.tick(now);
     this.reduction.follow(this.watch.reporter.level, now);
     const live = this.liveSince !== null;

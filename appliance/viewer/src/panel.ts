@@ -84,7 +84,7 @@ function joinParts(dynamic: Row[], fixed: Row[]): Row[] {
   return [...(firstForeign < 0 ? dynamic : dynamic.slice(0, firstForeign)), ...(firstFixed < 0 ? [] : fixed.slice(firstFixed))];
 }
 
-function drawLines(list: HTMLElement, lines: Line[]): void {
+export function drawLines(list: HTMLElement, lines: Line[]): void {
   const wanted = JSON.stringify(lines);
   if (list.dataset["drawn"] === wanted) return;
   list.dataset["drawn"] = wanted;

@@ -37,7 +37,7 @@ class Bench:
         uid = uid or new_uid()
         part = None
         if static:
-            part = static_part(uid, bytes(16), bytes(16), 10, Fraction(50))
+            part = static_part(uid, bytes(16), bytes(16), VIDEO)
             part.PatientID = patient_id
             for keyword, value in elements.items():
                 setattr(part, keyword, value)

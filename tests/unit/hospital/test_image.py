@@ -25,7 +25,7 @@ CASE = Case(patient_name="Prüfling^Zoë", patient_id="P-1", birth_date="1970010
 def press():
     raw = np.random.default_rng(1).integers(0, 256, VIDEO.frame_bytes, dtype=np.uint8).tobytes()
     frame = RawFrame(raw, VIDEO, 4_000_000_000, 1_900_000_000_000_000_000, 7, 0, 0, 0)
-    static = static_part(new_uid(), bytes(16), bytes(16), 10, Fraction(50))
+    static = static_part(new_uid(), bytes(16), bytes(16), VIDEO)
     return image.Press(frame, "Endoscope, theatre 3", static, None, "Dr. Beispiel", False, 3, WHEN)
 
 
@@ -80,7 +80,7 @@ def test_a_second_press_joins_the_series_and_another_camera_has_its_own(press):
     def series(one):
         return next(image.instances(one, full_depth=False)).SeriesInstanceUID
 
-    other = static_part(new_uid(), bytes(16), bytes(16), 10, Fraction(50))
+    other = static_part(new_uid(), bytes(16), bytes(16), VIDEO)
     other.StudyInstanceUID, other.DeviceSerialNumber = press.static.StudyInstanceUID, "ANOTHER"
     assert series(press) == series(replace(press, number=4)) != series(replace(press, static=other))
 
