@@ -1,4 +1,4 @@
-# distutils: sources = cext/kernels/reception.c cext/kernels/udp_inlet.c cext/kernels/packet_ring.c cext/kernels/ip_datagram.c cext/kernels/arrival.c cext/kernels/assembly.c cext/kernels/paths.c cext/kernels/sequence.c cext/kernels/rfc4175.c cext/kernels/ring_sink.c cext/kernels/ring.c cext/kernels/timing.c
+# distutils: sources = cext/kernels/reception.c cext/kernels/udp_inlet.c cext/kernels/packet_ring.c cext/kernels/ip_datagram.c cext/kernels/arrival.c cext/kernels/assembly.c cext/kernels/paths.c cext/kernels/survey.c cext/kernels/sequence.c cext/kernels/rfc4175.c cext/kernels/ring_sink.c cext/kernels/ring.c cext/kernels/timing.c
 # cython: embedsignature=True
 """Reception of one uncompressed video flow: sockets or packet rings, one a path -> assembly -> raw ring, all in C with the GIL released.
 
@@ -43,10 +43,18 @@ cdef extern from "assembly.h" nogil:
         pass
     struct assembly_statistics:
         uint64_t packets, octets, redundant, differing, surplus
-        uint64_t frames, incomplete, no_slot, sparse, rows_missing, restarts, outages, markers_early, high_half_wrong, arrival_timed
+        uint64_t frames, incomplete, second_fields, no_slot, sparse, rows_missing, restarts, outages, markers_early, high_half_wrong, arrival_timed
     struct sequence_window:
         uint64_t lost
+    struct survey:
+        c_bool wanted
+        uint32_t packets, timestamps, span, shared
+        uint32_t rows_end[2]
+        c_bool odd_rows
+        uint32_t step_pixels, step_octets, far_offset, far_length
+    void survey_begin(survey *s)
     struct assembly:
+        survey survey
         uint32_t rate_hz, mediaclk_offset
         int64_t frame_interval_ns, capture_early_ns_max, capture_late_ns_max, transit_ns
         timing timing[2]
@@ -166,7 +174,7 @@ cdef class Assembly:
         malformed = {reason: sum(path["malformed"][reason] for path in paths) for reason in paths[0]["malformed"]}
         return summed | {
             "packets": s.packets, "octets": s.octets, "lost": self.assembly.window.lost, "redundant": s.redundant, "differing": s.differing,
-            "surplus": s.surplus, "frames": s.frames, "incomplete": s.incomplete, "no_slot": s.no_slot,
+            "surplus": s.surplus, "frames": s.frames, "incomplete": s.incomplete, "second_fields": s.second_fields, "no_slot": s.no_slot,
             "sparse": s.sparse, "rows_missing": s.rows_missing, "restarts": s.restarts, "outages": s.outages,
             "markers_early": s.markers_early, "high_half_wrong": s.high_half_wrong, "arrival_timed": s.arrival_timed,
             "malformed": malformed, "paths": paths,
@@ -197,6 +205,21 @@ cdef class Assembly:
     def transit_ns(self):
         """From the last frame's RTP time to the arrival of its first packet, believed or not."""
         return self.assembly.transit_ns
+
+    def survey(self):
+        """What all packets since the last call say of their raster, by the names of struct survey; begins the next while. None at the first call."""
+        cdef survey *s = &self.assembly.survey
+        seen = None
+        if s.packets:
+            seen = {"packets": s.packets, "timestamps": s.timestamps, "span": s.span, "shared": s.shared, "rows_end": (s.rows_end[0], s.rows_end[1]),
+                    "odd_rows": bool(s.odd_rows), "step_pixels": s.step_pixels, "step_octets": s.step_octets, "far_offset": s.far_offset,
+                    "far_length": s.far_length}
+        survey_begin(s)
+        return seen
+
+    def end_survey(self):
+        """Looks no more."""
+        self.assembly.survey.wanted = False
 
     def flag_frames(self, uint32_t flags):
         """Sets these flags of a slot header in every frame from now on, besides its own."""

@@ -35,6 +35,8 @@ class Figures:
     arrival_timed: int = 0
     viewers: int = 0
     mismatch: bool = False
+    seems: str = ""
+    """What it looks like that comes in place of what the SDP says."""
     metadata_stale: bool = False
     transit_ns: int = 0
     hardware_verdict: str = timing.NOT_MEASURED
@@ -118,7 +120,7 @@ def find(figures: Figures, declared: str | None) -> dict[str, str]:
         ("kernel_drops", f.kernel_drops, f"{f.kernel_drops} receive buffers {per}"),
         ("path_silent", quiet, f"path {', '.join(quiet)}"),
         ("recovered", f.recovered, f"{f.recovered} packets {per}"),
-        ("mismatch", f.mismatch, ""),
+        ("mismatch", f.mismatch, f.seems and f"it seems to be {f.seems}"),
         ("no_pictures", not f.frames and not f.mismatch, f"{f.packets:,} packets taken, {f.refused:,} refused {per}"),
         ("incomplete", f.frames and f.incomplete > f.frames * INCOMPLETE_SHARE_MAX, f"{f.incomplete} of {f.frames} {per}"),
         ("some_incomplete", 0 < f.incomplete <= f.frames * INCOMPLETE_SHARE_MAX, f"{f.incomplete} of {f.frames} {per}"),

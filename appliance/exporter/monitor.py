@@ -14,9 +14,10 @@ from appliance.exporter.judgement import Figures, Judge, Time, judge_time
 from appliance.exporter.reference_clock import ClockState, tai_offset_used_s
 from appliance.protocol import ptp, timing
 from appliance.protocol.sdp import VideoFlow
+from appliance.runtime import arriving
 from appliance.runtime.counters import Cell, Counters
 from appliance.runtime.health import FINDINGS, TIME_BASES
-from appliance.runtime.metrics import CLOCK_SOURCES, FRAMES_DROPPED, signed
+from appliance.runtime.metrics import ARRIVING_FIGURES, CLOCK_SOURCES, FRAMES_DROPPED, signed
 from appliance.runtime.multicast import interface_index
 
 LOOK_INTERVAL_S = 1.0
@@ -45,6 +46,7 @@ class StreamMonitor:
         self._counted = {name: everywhere(metric, stream=stream.name) for name, metric in _COUNTED.items()}
         self._viewers = everywhere("appliance_fanout_viewers", stream=stream.name)
         self._mismatch, self._stale = (everywhere(name, stream=stream.name) for name in ("appliance_ingest_mismatch", "appliance_metadata_stale"))
+        self._arriving = {figure: everywhere(arriving.METRIC, stream=stream.name, figure=figure) for figure in ARRIVING_FIGURES}
         self._transit = everywhere("appliance_ingest_transit_seconds", stream=stream.name)
         self._hardware = everywhere("appliance_ingest_timestamp_info", stream=stream.name, kind="hardware")
         self._types = {verdict: everywhere("appliance_ingest_sender_type_info", stream=stream.name, type=verdict) for verdict in timing.VERDICTS}
@@ -58,6 +60,7 @@ class StreamMonitor:
         verdict = next((verdict for verdict, cells in self._types.items() if _sum(cells)), timing.NOT_MEASURED)
         figures = Figures(
             seconds=now_s - begun_s, **{name: after[name] - before[name] for name in after}, viewers=_sum(self._viewers), mismatch=bool(_sum(self._mismatch)),
+            seems=str(arriving.guess_of({figure: _sum(cells) for figure, cells in self._arriving.items()}) or ""),
             metadata_stale=bool(_sum(self._stale)), transit_ns=sum(signed(cell.value) for cell in self._transit),
             hardware_verdict=verdict if hardware else timing.NOT_MEASURED, links=_links(self.stream))
         self.time = judge_time(self.flow, clock, figures)

@@ -3,8 +3,10 @@
 A class is told the state alone and what the latency is measured from; why, and what to do, is for experts, who may call the theatre.
 """
 from appliance.frame import Audience
+from appliance.runtime import arriving
 from appliance.runtime.counters import Counters
-from appliance.runtime.health import BY_ARRIVAL, DOMAINS, FINDINGS, OVERALL, TIME_BASES, Status
+from appliance.runtime.health import BY_ARRIVAL, DOMAINS, FINDINGS, OVERALL, TIME_BASES, Finding, Status
+from appliance.runtime.metrics import ARRIVING_FIGURES
 
 
 def judged(counters: Counters, stream: str, audience: Audience) -> dict:
@@ -21,5 +23,14 @@ def judged(counters: Counters, stream: str, audience: Audience) -> dict:
     if audience is Audience.EXPERT:
         found = sorted((finding for finding in FINDINGS.values() if value("finding", reason=finding.name)), key=lambda finding: -finding.status)
         said["domains"] = {domain: status(domain) for domain in DOMAINS}
-        said["findings"] = [{"name": finding.name, "domain": finding.domain, "status": finding.status.word, "sentence": finding.sentence} for finding in found]
+        said["findings"] = [{"name": finding.name, "domain": finding.domain, "status": finding.status.word, "sentence": finding.sentence + _particulars(counters, stream, finding)} for finding in found]
     return said
+
+
+def _particulars(counters: Counters, stream: str, finding: Finding) -> str:
+    """What is known beyond the sentence: of a flow that is not its SDP's, what it looks like."""
+    if finding.name != "mismatch":
+        return ""
+    figures = {figure: sum(cell.value for cell in counters.segment.find_all(arriving.METRIC, stream=stream, figure=figure)) for figure in ARRIVING_FIGURES}
+    seems = arriving.guess_of(figures)
+    return f" It seems to be {seems}." if seems else ""

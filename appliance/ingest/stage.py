@@ -3,10 +3,9 @@
 Started as `stage ingest.STREAM`. Loss, restarts and malformed packets are counters here, never exceptions.
 """
 from appliance import clock
-from appliance.frame import MISMATCH
 from appliance.ingest.accounts import Accounts
-from appliance.ingest.fit import Fit
 from appliance.ingest.intake import Intake
+from appliance.ingest.mismatch import MismatchWatch
 from appliance.ingest.sender_timing import SenderTiming
 from appliance.protocol import rfc4175
 from appliance.protocol.sdp import VideoFlow
@@ -26,7 +25,7 @@ def run(stage: Stage) -> None:
     flow, stream = stage.flows[stage.stream.name].video, stage.stream
     with Intake(flow, stream.interface, assemble(flow, stage.writers[f"raw.{stream.name}"]), stream.receive) as intake:
         accounts = Accounts(stage.counters)
-        fit, mismatch = Fit(clock.monotonic_ns()), stage.counters.gauge("appliance_ingest_mismatch")
+        mismatch = MismatchWatch(stage.counters, stage.log, flow.format, clock.monotonic_ns())
         stage.log.info("%s from %s:%d on %s", flow.format, flow.group, flow.port, stream.interface)
         _show_backend(stage.counters, intake)
         stage.log.info(intake.choice)
@@ -41,12 +40,7 @@ def run(stage: Stage) -> None:
                 stage.log.warning(intake.choice)
             for remark in accounts.move(intake):
                 stage.log.warning(remark)
-            if fit.changed(intake.assembly.statistics(), clock.monotonic_ns()):
-                intake.assembly.flag_frames(0 if fit.good else MISMATCH)
-                mismatch.set(not fit.good)
-                stage.log.warning("what arrives fits the SDP again" if fit.good else
-                                  f"what arrives is not the {flow.format} that the SDP describes; no picture is shown. "
-                                  "Fetch the SDP from the device again; the stream follows it by itself")
+            mismatch.look(intake.assembly, clock.monotonic_ns())
 
 
 def assemble(flow: VideoFlow, writer: RingWriter) -> Assembly:

@@ -65,6 +65,7 @@ SUPERVISOR_SELF = (
 
 # As cext/kernels/arrival.h orders them, from the best to the humblest.
 INGEST_STAMPS = ("hardware", "kernel", "merged", "batch")
+ARRIVING_FIGURES = ("width", "height", "scan", "pixel_bits", "pictures_in_1000_s")
 PACKET_RING, SOCKET = INGEST_BACKENDS = ("packet-ring", "socket")
 _PATH = ("path", ("a",))
 TIMING_PACKETS = ("c", "c_max", "vrx_min", "vrx_max", "vrx_full", "picture")
@@ -97,6 +98,8 @@ INGEST = EVERY_STAGE + (
     Metric("appliance_ingest_frames_arrival_timed_total", COUNTER, "Frames whose RTP time was not near TAI: their capture time is their arrival"),
     Metric("appliance_ingest_sender_restarts_total", COUNTER, "Times that another SSRC, sequence or time was followed"),
     Metric("appliance_ingest_mismatch", GAUGE, "1 while what arrives is not what the SDP describes, and no picture is shown"),
+    Metric("appliance_ingest_arriving", GAUGE, "What it seems to be meanwhile, by its packets: pixels, rows, scan (0 progressive, 1 interlaced, 2 PsF), "
+           "bits a pixel; 0 where they do not tell", choices=(("figure", ARRIVING_FIGURES),)),
     Metric("appliance_ingest_sender_outages_total", COUNTER, "Times that the sender came back after a silence"),
     Metric("appliance_ingest_receive_buffer_bytes", GAUGE, "Receive buffer that the kernel granted"),
     Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot", "sparse"), scope=("stage", "stream")),

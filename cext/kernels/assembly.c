@@ -216,6 +216,7 @@ static void publish(struct assembly *assembly, struct open_frame *frame)
     assembly->last_payload = frame->payload;
     assembly->discontinuity = false;
     statistics->frames++;
+    statistics->second_fields += frame->second_field;
 }
 
 /* Ends the oldest open frame: published, or dropped and counted. */
@@ -496,6 +497,8 @@ void assembly_packet(struct assembly *assembly, uint32_t path_number, const uint
     struct path *path = &paths->each[path_number];
     struct rfc4175_packet packet;
     int32_t difference = 0;
+    if (assembly->survey.wanted)
+        survey_note(&assembly->survey, bytes, length, path->payload_type);
     enum malformed reason = rfc4175_read(bytes, length, path->payload_type, &assembly->raster, &packet);
     if (reason == MALFORMED_NOT) {
         packet.ssrc ^= path->ssrc_difference;

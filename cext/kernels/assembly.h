@@ -11,6 +11,7 @@
 #include "rfc4175.h"
 #include "ring.h"
 #include "sequence.h"
+#include "survey.h"
 #include "timing.h"
 
 /* Two, so that packets reordered across a frame boundary find their frame. */
@@ -61,6 +62,7 @@ struct assembly_statistics {
     uint64_t surplus;      /* what a sender adds to a frame that is whole, or had sent before it was followed: of no use, and no fault */
     uint64_t frames;       /* published */
     uint64_t incomplete;   /* published with holes */
+    uint64_t second_fields; /* published */
     uint64_t no_slot;      /* dropped: the sink had no slot */
     uint64_t sparse;       /* dropped: next to nothing of them arrived */
     uint64_t rows_missing; /* of published frames */
@@ -111,6 +113,7 @@ struct assembly {
     bool discontinuity; /* the next frame does not continue the last */
     uint64_t number;
     struct assembly_statistics statistics;
+    struct survey survey; /* of all packets, while it is wanted */
     struct sequence_window window;
     struct paths paths;
 };

@@ -49,8 +49,7 @@ bool raster_set(struct raster *raster, uint32_t width, uint32_t height, uint32_t
     return true;
 }
 
-/* Strips padding, contributing sources and the header extension: `*start`..`*end` become the payload's bounds. */
-static enum malformed read_rtp(const uint8_t *packet, size_t length, uint8_t payload_type, size_t *start, size_t *end)
+enum malformed rfc4175_payload(const uint8_t *packet, size_t length, uint8_t payload_type, size_t *start, size_t *end)
 {
     if (length < RTP_HEADER_BYTES)
         return MALFORMED_TRUNCATED;
@@ -108,7 +107,7 @@ enum malformed rfc4175_read(const uint8_t *packet, size_t length, uint8_t payloa
                             struct rfc4175_packet *result)
 {
     size_t at, end;
-    enum malformed reason = read_rtp(packet, length, payload_type, &at, &end);
+    enum malformed reason = rfc4175_payload(packet, length, payload_type, &at, &end);
     if (reason != MALFORMED_NOT)
         return reason;
     if (end - at < EXTENDED_SEQUENCE_BYTES)

@@ -72,6 +72,8 @@ struct rfc4175_packet {
 bool raster_set(struct raster *raster, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_columns, uint32_t pgroup_rows,
                 enum scan scan);
 
+/* Strips padding, contributing sources and the header extension: `*start`..`*end` become the payload's bounds, inside the packet. */
+enum malformed rfc4175_payload(const uint8_t *packet, size_t length, uint8_t payload_type, size_t *start, size_t *end);
 /* Reads a packet. MALFORMED_NOT: every segment lies inside the raster and inside the packet. */
 enum malformed rfc4175_read(const uint8_t *packet, size_t length, uint8_t payload_type, const struct raster *raster,
                             struct rfc4175_packet *result);

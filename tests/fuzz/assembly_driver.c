@@ -177,6 +177,8 @@ static void run(uint32_t rounds)
     if (paths == 2 && !assembly_protect(assembly, 96, below(2) ? 0 : next_random(), below(50000000), 2 + below(8)))
         abort();
     struct instant now = {.tai_ns = 1700000000000000000, .monotonic_ns = 5000000000};
+    if (below(2))
+        survey_begin(&assembly->survey);
     struct camera camera = {.sequence = next_random(), .timestamp = next_random()};
     uint64_t given[PATHS_MAX] = {0};
     uint8_t whole[PACKET_BYTES_MAX], held[PACKET_BYTES_MAX];

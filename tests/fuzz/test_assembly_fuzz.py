@@ -8,7 +8,7 @@ from tests.fuzz import scale
 
 HERE = Path(__file__).parent
 KERNELS = HERE.parents[1] / "cext" / "kernels"
-SOURCES = [HERE / "assembly_driver.c", *(KERNELS / f"{name}.c" for name in ("assembly", "paths", "sequence", "rfc4175", "timing"))]
+SOURCES = [HERE / "assembly_driver.c", *(KERNELS / f"{name}.c" for name in ("assembly", "paths", "survey", "sequence", "rfc4175", "timing"))]
 
 
 @pytest.fixture(scope="module")

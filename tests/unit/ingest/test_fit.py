@@ -1,19 +1,19 @@
-"""Whether what arrives is what the SDP describes, judged from a second's counts."""
+"""Whether what arrives is what the SDP describes, judged from an interval's counts."""
 import pytest
 
 from appliance.ingest.fit import FIT_INTERVAL_NS, Fit
 
 
-def counts(packets=80_000, frames=50, incomplete=0, lost=0, srd_row=0):
-    return dict(packets=packets, frames=frames, incomplete=incomplete, lost=lost,
-                malformed={"srd_length": 0, "srd_row": srd_row, "srd_offset": 0, "ssrc": 9_000})
+def counts(packets=80_000, frames=50, incomplete=0, lost=0, srd_row=0, sparse=0, second_fields=0, srd_field=0):
+    return dict(packets=packets, frames=frames, incomplete=incomplete, lost=lost, sparse=sparse, second_fields=second_fields,
+                malformed={"srd_length": 0, "srd_field": srd_field, "srd_row": srd_row, "srd_offset": 0, "ssrc": 9_000})
 
 
 def added(*seconds):
     """Running totals, as the assembly gives them."""
     totals = counts(0, 0)
     for second in seconds:
-        for name in ("packets", "frames", "incomplete", "lost"):
+        for name in ("packets", "frames", "incomplete", "lost", "sparse", "second_fields"):
             totals[name] += second[name]
         totals["malformed"] = {reason: totals["malformed"][reason] + n for reason, n in second["malformed"].items()}
         yield totals | {"malformed": dict(totals["malformed"])}
@@ -26,6 +26,8 @@ def added(*seconds):
     (counts(packets=20_000, incomplete=50), False),    # a smaller picture: nothing lost, never whole
     (counts(packets=70_000, srd_row=10_000), False),   # a larger picture
     (counts(packets=0, frames=0, srd_row=80_000), False),  # another depth
+    (counts(packets=2_000, frames=0, sparse=50), False),   # a much smaller picture, not worth a frame
+    (counts(packets=40_000, incomplete=50, srd_field=40_000), False),  # fields where frames were promised
     (counts(packets=0, frames=0), True),               # silence says nothing
 ])
 def test_a_second_is_judged(second, good):
@@ -40,6 +42,16 @@ def test_the_judgement_changes_once_and_returns():
     changes = []
     for totals in added(counts(), counts(packets=20_000, incomplete=50), counts(packets=20_000, incomplete=50), counts()):
         now += FIT_INTERVAL_NS
-        assert not fit.changed(totals, now - 1), "not before the second is over"
+        assert not fit.changed(totals, now - 1), "not before the interval is over"
         changes.append(fit.changed(totals, now))
     assert changes == [False, True, False, True] and fit.good
+
+
+@pytest.mark.parametrize("second_fields, good", [(0, [True, False]), (4, [True, False]), (2, [True, True])])
+def test_fields_of_one_kind_alone_are_no_interlaced_picture(second_fields, good):
+    fit, judged = Fit(0, by_fields=True), []
+    for number, totals in enumerate(added(*[counts(frames=4, second_fields=second_fields)] * 2), 1):
+        fit.changed(totals, number * FIT_INTERVAL_NS)
+        judged.append(fit.good)
+    assert judged == good
+    assert FIT_INTERVAL_NS * 2.5 <= 1_000_000_000, "a lie that begins within an interval is found out within a second"
