@@ -137,11 +137,13 @@ class PlanReceiver:
     def receive(self) -> StagePlan:
         """The next plan, with our own descriptors. Waits for it; EOFError if the supervisor is gone."""
         while True:
-            octets, numbers, _, _ = socket.recv_fds(
-                self._channel, DESCRIPTORS_PER_MESSAGE_MAX * 4, DESCRIPTORS_PER_MESSAGE_MAX, socket.MSG_CMSG_CLOEXEC)
+            octets, ancillary, _, _ = self._channel.recvmsg(
+                DESCRIPTORS_PER_MESSAGE_MAX * 4, socket.CMSG_LEN(DESCRIPTORS_PER_MESSAGE_MAX * 4), socket.MSG_CMSG_CLOEXEC)
             if not octets:
                 raise EOFError("the supervisor is gone")
-            names = array.array(_NUMBERS, octets)
+            names, numbers = array.array(_NUMBERS, octets), array.array(_NUMBERS)
+            for _, _, content in ancillary:
+                numbers.frombytes(content)
             # Safety: what follows is written by our own parent over a socket that only it and we hold.
             assert len(names) == len(numbers), "descriptors of a plan were lost: the limit of open files is too low"
             for name, number in zip(names, numbers):

@@ -1,4 +1,5 @@
 """The table: what is laid out for a configuration, and how much memory that takes."""
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from appliance import config, descriptions, topology
 from appliance.frame import CODINGS, RENDITIONS, PlanarFormat, Rendition, VideoFormat
 from appliance.protocol import sdp
+from appliance.runtime.plan import Flows
 
 READERS_MAX = 16  # RING_READERS_MAX in cext/kernels/ring.h
 TEXT = """
@@ -95,3 +97,35 @@ def test_planar_slots_hold_the_frame_in_work_of_every_reader_that_codes_it_in_pl
     planar = ring(lay_out(), "planar.scope")
     in_place = sum(rendition.level.raster_of(1280, 720) == (1280, 720) for rendition in CODINGS)
     assert planar.slots >= in_place + 3 and planar.slot_bytes == PlanarFormat(1280, 720).frame_bytes
+
+
+def changed(tmp_path, change_flow=lambda flow: flow, **change_stream):
+    """The stages that must be started anew when the stream "scope" beside another one changes so."""
+    text = TEXT.format(workers=2, encoder="") + '[[stream]]\nname = "room"\ninterface = "lo"\nvideo = "room.sdp"\n'
+    parsed = config.parse(text, tmp_path / "appliance.toml")
+    flow = sdp.VideoFlow(format=VideoFormat(1280, 720), group="239.1.2.3", port=5004, payload_type=96)
+    flows = {name: Flows(flow) for name in ("scope", "room")}
+    after = replace(parsed, streams=(replace(parsed.streams[0], **change_stream), parsed.streams[1]))
+    old, new = topology.lay_out(parsed, flows), topology.lay_out(after, flows | {"scope": Flows(change_flow(flow))})
+    return topology.changed_stages(old, new)
+
+
+ENCODERS = {"encode.scope.expert", "encode.scope.expert.vp8"}
+
+
+def test_only_stages_that_are_made_of_what_changed_are_started_anew(tmp_path):
+    assert changed(tmp_path) == changed(tmp_path, title="Another") == set()
+    assert changed(tmp_path, lambda flow: replace(flow, notes=("words",), title="Camera 2")) == set()
+    assert changed(tmp_path, lambda flow: replace(flow, port=6000)) == changed(tmp_path, interface="eth1") == {"ingest.scope"}
+    assert changed(tmp_path, lambda flow: replace(flow, format=VideoFormat(640, 360))) == {"ingest.scope", "convert.scope"} | ENCODERS
+    assert changed(tmp_path, lambda flow: replace(flow, format=VideoFormat(1280, 720, colorimetry="BT2020"))) >= ENCODERS
+
+
+def test_a_stream_that_waits_has_no_part_and_one_that_comes_or_goes_touches_no_other(tmp_path):
+    parsed = config.parse(TEXT.format(workers=2, encoder="") + '[[stream]]\nname = "room"\ninterface = "lo"\nvideo = "r"\n', tmp_path / "appliance.toml")
+    flow = Flows(sdp.VideoFlow(format=VideoFormat(1280, 720), group="239.1.2.3", port=5004, payload_type=96))
+    one, both = topology.lay_out(parsed, {"scope": flow}), topology.lay_out(parsed, {"scope": flow, "room": flow})
+    assert not any("room" in spec.name for spec in (*one.stages, *one.rings))
+    assert [spec.name for spec in one.segments if "room" in spec.name] == ["counters supervisor room"]
+    assert topology.changed_stages(one, both) == set()
+    assert topology.changed_stages(both, one) == {spec.name for spec in both.stages if spec.stream == "room"}

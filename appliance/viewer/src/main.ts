@@ -122,6 +122,8 @@ class Page implements Watched {
     const videos = [element("picture-a", HTMLVideoElement), element("picture-b", HTMLVideoElement)] as const;
     this.watch = new Watch({ url: whepUrl(stream, location.href), token }, videos, this.marker, this.measure, (phase, status) => this.showPhase(phase, status));
     this.reduction = new Reduction();
+    // Another size is another level of the picture, or another raster of the camera: what the marker's place counts from is asked for again.
+    for (const video of videos) video.onresize = () => { if (this.watch?.raster != null) void this.learnStreams(token, stream); };
     this.watch.start();
     this.showPhase("connecting", 0);
   }

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from appliance.runtime.counters import Counters, Segment, series_of
+from appliance.runtime.counters import Counters, Segment, Segments, series_of
 from appliance.runtime.demand import Demand
 from appliance.runtime.metrics import COUNTER, GAUGE, HISTOGRAM, Metric
 
@@ -98,3 +98,25 @@ def test_demand_sums_over_workers_and_what_a_coding_serves():
     assert (h264.watchers(), everyone.watchers()) == (5, 9)
     assert (h264.keyframes_requested(), everyone.keyframes_requested()) == (0, 1)
     os.close(segment.fd)
+
+
+def test_segments_are_asked_as_one_and_a_successor_goes_on_counting():
+    declared = [Metric("packets_total", COUNTER, "x", scope=("stream",)), Metric("latency_seconds", HISTOGRAM, "x", scope=("stream",))]
+    both = Segments()
+    parts = {name: Segment.create(series_of(f"ingest.{name}", declared, {"stream": name})) for name in ("a", "b")}
+    for name, part in parts.items():
+        both.put(name, part)
+    Counters(both, "ingest.a").counter("packets_total").add(3)
+    Counters(both, "ingest.a").histogram("latency_seconds").observe_ns(5_000_000)
+    assert [cell.value for cell in both.find_all("packets_total")] == [3, 0]
+    more = [Metric("late_total", COUNTER, "x", scope=("stream",)), *declared]
+    successor = Segment.create(series_of("ingest.a", more, {"stream": "a"}))
+    successor.carry_over(parts["a"])
+    both.put("a", successor)
+    assert both.find("ingest.a", "packets_total").value == 3 and both.find("ingest.a", "late_total").value == 0
+    assert both.histogram("ingest.a", "latency_seconds").snapshot() == parts["a"].histogram("ingest.a", "latency_seconds").snapshot()
+    both.drop("b")
+    with pytest.raises(KeyError):
+        both.find("ingest.b", "packets_total")
+    for part in (*parts.values(), successor):
+        os.close(part.fd)
