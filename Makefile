@@ -10,7 +10,8 @@ BUILD_PACKAGES := gcc libc6-dev libssl-dev python3-dev python3-venv
 # AES-GCM at five times the speed of OpenSSL 3.0; only made for these processors, and done without elsewhere.
 BUILD_PACKAGES += $(if $(filter x86_64,$(shell uname -m)),libipsec-mb-dev)
 TEST_PACKAGES := chromium coturn dcmtk dicom3tools firefox-esr ffmpeg gir1.2-gst-plugins-bad-1.0 gstreamer1.0-nice gstreamer1.0-plugins-bad \
-	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-tools iproute2 linuxptp orthanc orthanc-dicomweb prometheus python3-gst-1.0 systemd
+	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-tools iproute2 linuxptp orthanc orthanc-dicomweb prometheus python3-gst-1.0 \
+	systemd tshark wireshark-common
 
 # What is only measured beside us.
 BENCH_PACKAGES := janus

@@ -1,4 +1,4 @@
-"""Command line of the appliance: run | demo | source | check | status | token. Parses arguments only; each command lives in its own module.
+"""Command line of the appliance: run | demo | source | check | status | token | record-packets | replay. Parses arguments only; each command lives in its own module.
 
 Modules are imported when their command is known, so that a stage starts in a fraction of a second.
 """
@@ -126,6 +126,19 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
         add_arguments(source)
         source.set_defaults(run=run)
+    record = commands.add_parser("record-packets", help="Write what arrives on a stream's flows to a pcapng file.")
+    add_config(record)
+    replay = commands.add_parser("replay", help="Send a capture (pcapng, pcap) again in its own time, on loopback or a named interface.")
+    if command == "record-packets":
+        from appliance.packets import record as recording
+
+        recording.add_arguments(record)
+        record.set_defaults(run=recording.run)
+    if command == "replay":
+        from appliance.packets import replay as replaying
+
+        replaying.add_arguments(replay)
+        replay.set_defaults(run=replaying.run)
     return parser
 
 

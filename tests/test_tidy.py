@@ -24,6 +24,7 @@ ALLOWED = {
     "descriptions": (*VALUES, "config", "protocol", "runtime"),
     "wanted": (*VALUES, "config", "protocol", "runtime", "descriptions"),
     "supervisor": (*VALUES, "config", "runtime", "topology", "resources", "wanted"),
+    "packets": (*VALUES, "config", "protocol", "runtime", "descriptions"),
     "source": (*VALUES, "protocol", "runtime"),
     "check": (*VALUES, "config", "protocol", "runtime", "topology", "resources", "descriptions", "gateway", "tokens", "status", "hospital"),
     "status": (*VALUES, "config"),
