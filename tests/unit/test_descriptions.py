@@ -166,7 +166,7 @@ def test_files_are_read_within_limits(tmp_path):
 
 
 def stream(**places):
-    return config.StreamConfig(name="scope", title="", interface="lo", video=str(places["video"]), metadata=places.get("metadata"), audio=None)
+    return config.StreamConfig(name="scope", title="", interface="lo", video=str(places["video"]), metadata=tuple(filter(None, [places.get("metadata")])), audio=None)
 
 
 def test_a_device_that_is_off_is_waited_for_but_a_file_is_a_mistake(tmp_path):
@@ -181,5 +181,5 @@ def test_a_device_that_is_off_is_waited_for_but_a_file_is_a_mistake(tmp_path):
     assert not wrong.waiting and len(wrong.problems) == 2
     with device(page(content=METADATA.encode())) as url:
         good = descriptions.read_all([stream(video=video, metadata=url)])
-        assert good.flows["scope"].metadata.port == 5006 and good.flows["scope"].video.port == 5004
+        assert good.flows["scope"].metadata[0].port == 5006 and good.flows["scope"].video.port == 5004
         assert "DICOM-RTV metadata" in descriptions.read_all([stream(video=url)]).waiting["scope"]

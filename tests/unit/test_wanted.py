@@ -70,7 +70,7 @@ def test_a_configuration_is_followed_whole_or_not_at_all(watched, tmp_path):
     (tmp_path / "m.sdp").write_text(METADATA)
     watched.path.write_text(TEXT + 'metadata = "m.sdp"\n')
     watched.watch.reload()
-    assert watched.next().flows["scope"].metadata.port == 5006
+    assert [flow.port for flow in watched.next().flows["scope"].metadata] == [5006]
     watched.path.write_text(TEXT + 'metadata = "m.sdp"\ncolour = 1\ninterfaces = 2\n')
     watched.watch.reload()
     refused = watched.next()
