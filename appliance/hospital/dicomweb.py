@@ -42,10 +42,11 @@ class WebArchive:
         headers = {"User-Agent": "DICOM-RTV-appliance"}
         if peer.token:
             headers["Authorization"] = f"Bearer {peer.token}"
-        auth = aiohttp.BasicAuth(peer.username, peer.password, "utf-8") if peer.username else None
+        if peer.username:
+            headers["Authorization"] = aiohttp.encode_basic_auth(peer.username, peer.password, "utf-8")
         context: ssl.SSLContext | bool = client_context(peer.tls) if peer.url.startswith("https://") else True
         self._client = aiohttp.ClientSession(
-            headers=headers, auth=auth, connector=aiohttp.TCPConnector(ssl=context, limit=8), cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers, connector=aiohttp.TCPConnector(ssl=context, limit=8), cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=peer.timeout_s), max_line_size=8190, max_field_size=8190)
 
     async def close(self) -> None:

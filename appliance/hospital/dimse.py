@@ -119,10 +119,9 @@ class Dimse:
     def _check_established(self, association: Association, connected: bool) -> None:
         peer = self._peer
         if association.is_established:
-            if not association.accepted_contexts:
-                association.abort()
-                raise PeerFailed("refused", f"{self._name} does not offer this service to AE title {peer.calling_ae_title}.")
             return
+        if association.rejected_contexts:  # it took the association and none of what it is for: pynetdicom has aborted it
+            raise PeerFailed("refused", f"{self._name} does not offer this service to AE title {peer.calling_ae_title}.")
         if association.is_rejected:
             raise PeerFailed("refused", f"{self._name} refuses the appliance: is AE title {peer.calling_ae_title} with this machine's address entered there, "
                                         f"and is [{self._table}] ae_title = \"{peer.ae_title}\" its own?")
