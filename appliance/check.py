@@ -37,9 +37,18 @@ def run(options: argparse.Namespace) -> int:
               + (f", metadata from {' and '.join(flow.place for flow in flows.metadata)}" if flows.metadata else ", no metadata"))
         for note in notes(stream, topology):
             print(f"    note: {note}")
-    for note in encoder_notes(config.encoder):
+    for note in encoder_notes(config.encoder) + hospital_notes(config):
         print(f"  note: {note}")
     return 0
+
+
+def hospital_notes(config: Config) -> list[str]:
+    """Whether worklist and PACS answer; the picture goes on without them."""
+    if not config.hospital:
+        return []
+    from appliance.hospital import reach  # a second that only a box with a hospital behind it takes
+
+    return reach.notes(config)
 
 
 def encoder_notes(encoder: EncoderConfig) -> list[str]:

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from pydicom import dcmwrite
 
+from appliance.config import load
 from appliance.frame import VideoFormat
-from appliance.hospital import archive, image
+from appliance.hospital import archive, image, reach
 from appliance.hospital.cases import _query
 from appliance.hospital.dicomweb import WebArchive
 from appliance.hospital.dimse import DimseArchive, Worklist
@@ -72,6 +73,20 @@ def test_what_was_stored_is_found_and_shown(pacs, request, tmp_path):
         finally:
             await opened.close()
     asyncio.run(scenario())
+
+
+def test_check_asks_both_and_says_what_to_mend(orthanc, tmp_path):
+    def noted(worklist, web):
+        path = tmp_path / "appliance.toml"
+        path.write_text(f'[[stream]]\nname = "a"\ninterface = "lo"\nvideo = "a.sdp"\n[worklist]\nhost = "127.0.0.1"\nport = {orthanc.dicom_port}\nae_title = "{worklist}"\n'
+                        f'[pacs]\ndicomweb = "{web}"\nusername = "{USER}"\npassword = "{PASSWORD}"\ntimeout_s = 2\n')
+        path.chmod(0o600)
+        return reach.notes(load(path))
+
+    [clear] = noted(TITLE, orthanc.dicomweb)
+    assert "in the clear" in clear
+    worklist, pacs, _ = noted("SOMEBODY", "http://127.0.0.1:9/web")
+    assert worklist.startswith("[worklist] SOMEBODY at 127.0.0.1:") and "is AE title APPLIANCE" in worklist and pacs.endswith("The PACS does not answer.")
 
 
 def test_a_wrong_password_is_named(orthanc):
