@@ -39,6 +39,7 @@ test: build $(STAMPS)/test-packages $(STAMPS)/test-python
 # Ten times as much hostile input as the tests give: more than a million mutated packets.
 fuzz: build $(STAMPS)/test-packages $(STAMPS)/test-python
 	@FUZZ_SCALE=10 $(PYTHON) -m pytest tests/fuzz
+	@$(PYTHON) -m tests.fuzz.grains
 
 bench: build $(STAMPS)/test-packages $(STAMPS)/bench-packages $(STAMPS)/test-python
 	@$(PYTHON) -m pytest tests/bench --benchmark-only --benchmark-columns=min,median,stddev,ops --benchmark-sort=name

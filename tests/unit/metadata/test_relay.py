@@ -216,7 +216,7 @@ def test_silence_is_told_after_three_seconds_and_ends_with_a_valid_grain(stage):
 HARNESS = Harness()
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(FULL) - 1), st.integers(0, 255)), min_size=1, max_size=6), st.integers(1, 4))
 def test_whatever_arrives_a_class_gets_only_what_is_deidentified(changes, pieces):
     octets = bytearray(FULL)

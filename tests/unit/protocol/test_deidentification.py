@@ -210,6 +210,7 @@ def test_what_is_no_date_is_not_told(value):
     assert told[0x0008_0020] == b"" and 0x0008_0022 not in told
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=8, max_size=12))
 def test_a_frame_time_that_is_none_gives_way_to_zeros(octets):
     told = Pseudonyms(CLOCK).frame_time(octets)
@@ -271,7 +272,7 @@ def assert_absent(secret: bytes, octets: bytes) -> None:
         assert form not in octets
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.data(), SECRETS, st.sampled_from(ENCODINGS))
 def test_a_value_planted_in_any_attribute_does_not_come_out(data, text, encoding):
     secret = text.encode(encoding, "ignore").ljust(8, b"Q")
