@@ -108,10 +108,11 @@ def test_live_values_follow_the_picture(theatre, visit):
 
 def test_a_students_page_says_what_is_withheld_and_what_is_not(theatre, visit):
     page = visit(theatre.link("student"), 390, 844, True)
-    page.wait(PLAYING, 30)
+    page.wait(f"{PLAYING} && !document.getElementById('identity').hidden", 30)
     text = page.evaluate("document.body.innerText")
-    assert "not sent to this browser" in text and "writing in the camera's picture itself is not removed" in text
-    assert "All elements" not in text and "Patient ID" not in text
+    assert "De-identified" in text and "not sent to this browser" in text and "writing in the camera's picture itself is not removed" in text
+    assert "Abdomen" in text and "Synthetic Optics" in text, "what a class can learn from"
+    assert "Patient ID" not in text and "Captured at" not in text and "WITHHELD" not in text, "nothing that is empty, moved or withheld"
 
 
 def test_a_patient_whose_metadata_ceased_leaves_the_page_and_returns(theatre, visit):

@@ -11,11 +11,13 @@ from pydicom.dataset import Dataset
 
 from appliance.clock import AudienceClock, rtp_timestamp
 from appliance.errors import ProtocolError
-from appliance.protocol import dicom_rtv
+from appliance.frame import VideoFormat
+from appliance.protocol import attribution, dicom_rtv
 from appliance.protocol.deidentification import REASONS, Deidentifier, engine, profile, rules
 from appliance.protocol.deidentification.pseudonyms import WRAPS_MS, Pseudonyms
 from appliance.protocol.dicom_elements import walk
 from appliance.protocol.dicom_rtv import check_grain, frame_item, parse_grain, tip_item
+from appliance.source.case import static_part as static_of_source
 from tests.unit.protocol.test_dicom_rtv import DYNAMIC, FULL, INSTANCE, META_END, ORIGIN_NS, dynamic_part, grain, static_part
 
 CLOCK = AudienceClock.secret(b"of a test", "endoscope")
@@ -86,6 +88,13 @@ def test_the_sender_s_own_word_on_deidentification_is_replaced():
     static.PatientIdentityRemoved, static.DeidentificationMethod = "NO", "by Lovelace"
     told = parse_grain(deidentified(grain(static, dynamic_part()))).static
     assert told.PatientIdentityRemoved == "YES" and "Lovelace" not in str(told)
+
+
+def test_a_grain_that_has_all_that_its_iod_demands_still_has_it():
+    whole = static_of_source(INSTANCE, bytes(16), bytes(range(16)), VideoFormat(1280, 720))
+    payload = grain(whole, dynamic_part())
+    for octets in (payload, deidentified(payload)):
+        assert attribution.attribute(check_grain(octets), attribution.Announced(), 90_000).missing == ()
 
 
 def test_what_a_class_can_learn_from_is_kept():
