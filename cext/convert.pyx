@@ -1,6 +1,6 @@
 # cython: language_level=3
-# distutils: sources = cext/kernels/convert.c cext/kernels/pgroups.c cext/kernels/samples.c cext/kernels/planes.c
-# distutils: depends = cext/kernels/convert.h cext/kernels/pgroups.h cext/kernels/samples.h cext/kernels/planes.h
+# distutils: sources = cext/kernels/convert.c cext/kernels/pgroups.c cext/kernels/recolour.c cext/kernels/samples.c cext/kernels/planes.c
+# distutils: depends = cext/kernels/convert.h cext/kernels/pgroups.h cext/kernels/recolour.h cext/kernels/samples.h cext/kernels/planes.h
 """Raw frames of every sampling and depth to planes of octets (narrow range, BT.601): checks the buffers, then calls the kernel without the GIL.
 
 Called by the convert stage. Invariant: no buffer is touched outside its length.

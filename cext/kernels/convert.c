@@ -1,21 +1,23 @@
-/* Rows in pairs, so that the chroma of both is read once. 4:2:2 of 8 and 10 bits goes the short way (pgroups.h); everything else is unpacked
- * to words (samples.h), which become planes (planes.h). The last row of an odd height is its own partner, as every row of a field is. */
+/* Rows in pairs, so that the chroma of both is read once. 4:2:2 of 8 and 10 bits goes a short way, without a change of colour (pgroups.h) or
+ * with one (recolour.h); everything else is unpacked to words (samples.h), which become planes (planes.h). The last row of an odd height is its own partner, as every row of a field is. */
 #include "convert.h"
 
 #include "pgroups.h"
+#include "recolour.h"
 
 struct path {
     size_t width_min; /* a narrower frame goes the scalar way */
     pgroups_pair *pgroups8, *pgroups10;
+    recolour_pair *recolour8, *recolour10; /* none: the long way */
     const struct samples_kernels *samples;
     const struct planes_kernels *planes;
 };
 
 static const struct path paths[CONVERT_PATHS] = {
-    [CONVERT_SCALAR] = {1, pgroups8_scalar, pgroups10_scalar, &samples_scalar, &planes_scalar},
+    [CONVERT_SCALAR] = {1, pgroups8_scalar, pgroups10_scalar, 0, 0, &samples_scalar, &planes_scalar},
 #if defined(__x86_64__)
-    [CONVERT_AVX2] = {2 * PGROUPS_AVX2_BLOCK, pgroups8_avx2, pgroups10_avx2, &samples_avx2, &planes_avx2},
-    [CONVERT_AVX512] = {2 * PGROUPS_AVX512_BLOCK, pgroups8_avx512, pgroups10_avx512, &samples_avx2, &planes_avx2},
+    [CONVERT_AVX2] = {2 * PGROUPS_AVX2_BLOCK, pgroups8_avx2, pgroups10_avx2, recolour8_avx2, recolour10_avx2, &samples_avx2, &planes_avx2},
+    [CONVERT_AVX512] = {2 * PGROUPS_AVX512_BLOCK, pgroups8_avx512, pgroups10_avx512, recolour8_avx2, recolour10_avx2, &samples_avx2, &planes_avx2},
 #endif
 };
 
@@ -79,8 +81,9 @@ void convert_frame(const struct convert_geometry *geometry, enum convert_path wa
     const struct path *path = &paths[geometry->width >= paths[wanted].width_min ? wanted : CONVERT_SCALAR];
     size_t row_bytes = convert_row_bytes(geometry), step = geometry->field ? 1 : 2;
     int two_rows = geometry->sampling == CONVERT_420;
-    int direct = geometry->sampling == CONVERT_422 && geometry->same_colour && geometry->depth <= 10;
-    pgroups_pair *convert_pgroups = geometry->depth == 8 ? path->pgroups8 : path->pgroups10;
+    int is_short = geometry->sampling == CONVERT_422 && geometry->depth <= 10;
+    pgroups_pair *convert_pgroups = !is_short || !geometry->same_colour ? 0 : geometry->depth == 8 ? path->pgroups8 : path->pgroups10;
+    recolour_pair *recolour = !is_short ? 0 : geometry->depth == 8 ? path->recolour8 : path->recolour10;
     struct pair pair = {.u = planar + geometry->u_offset, .v = planar + geometry->v_offset};
 
     for (size_t row = 0; row < geometry->height; row += step) {
@@ -89,8 +92,10 @@ void convert_frame(const struct convert_geometry *geometry, enum convert_path wa
         pair.lower = two_rows ? pair.upper : raw + partner * row_bytes;
         pair.y0 = planar + row * geometry->luma_stride;
         pair.y1 = planar + partner * geometry->luma_stride;
-        if (direct)
+        if (convert_pgroups)
             convert_pgroups(pair.upper, pair.lower, geometry->width / 2, pair.y0, pair.y1, pair.u, pair.v);
+        else if (recolour)
+            recolour(&geometry->colour, pair.upper, pair.lower, geometry->width / 2, pair.y0, pair.y1, pair.u, pair.v);
         else
             convert_words(geometry, path, &pair, scratch);
         pair.u += geometry->chroma_stride;

@@ -176,6 +176,7 @@ def test_scalar_is_always_there_and_first():
 def test_noise_of_every_width(width, sampling, depth, path):
     for height in (1, 2, 3, 6):
         check(noise(width, height, sampling, depth), sampling, depth, path)
+        check(noise(width, height, sampling, depth), sampling, depth, path, range="FULL" if height == 3 else "NARROW", weights=LUMA_WEIGHTS["BT709"])
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -308,8 +309,8 @@ def test_random_geometry(data):
 def test_nothing_is_read_beyond_the_source(sampling, depth, path, at_end):
     """The frame lies flush against a page that must not be touched: an octet read outside ends the process."""
     for width in (4, 32, 36, 64, 68, 1280):
-        planar = PlanarFormat(width, 2)
-        converter = convert.Converter(sampling, depth, planar, path=path)
+        planar, weights = PlanarFormat(width, 2), LUMA_WEIGHTS["BT709" if at_end else "BT601"]
+        converter = convert.Converter(sampling, depth, planar, luma_weights=weights, path=path)
         pages = -(-converter.raw_bytes // mmap.PAGESIZE)
         area = mmap.mmap(-1, (pages + 2) * mmap.PAGESIZE)
         whole = np.frombuffer(area, np.uint8)
@@ -325,7 +326,7 @@ def test_nothing_is_read_beyond_the_source(sampling, depth, path, at_end):
 
         converter.convert(raw, target)
 
-        luma, _, _ = reference(components, sampling, depth, "NARROW", LUMA_WEIGHTS["BT601"])
+        luma, _, _ = reference(components, sampling, depth, "NARROW", weights)
         np.testing.assert_array_equal(target[: planar.u_offset].reshape(2, -1)[:, :width], luma)
 
 
