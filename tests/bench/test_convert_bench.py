@@ -1,7 +1,8 @@
-"""Converting a 1280x720 4:2:2 10-bit frame to I420: our kernel on every CPU path beside FFmpeg and GStreamer, one thread each.
+"""Converting a frame to I420: our kernel in every format beside FFmpeg's swscale and, for 4:2:2 10 bit, GStreamer, one thread each.
 
-FFmpeg has no direct way from pgroups: its bitpacked decoder unpacks them, then swscale makes the I420 (timed with the decoder and alone).
-GStreamer's videoconvert runs in a process of its own; a frame's time includes telling it so and hearing back, some hundredths of a millisecond.
+swscale starts from planes that are unpacked already and makes I420 of them; for 4:2:2 10 bit FFmpeg's bitpacked decoder, which unpacks pgroups,
+is timed with it, too. GStreamer's videoconvert runs in a process of its own; a frame's time includes telling it so and hearing back, some
+hundredths of a millisecond. All of ours change the matrix (BT.709 to BT.601) as well; for swscale only R'G'B' does.
 """
 import subprocess
 from pathlib import Path
@@ -10,20 +11,31 @@ import av
 import numpy as np
 import pytest
 
-from appliance.frame import PlanarFormat, VideoFormat
-from cext import convert, scale
+from appliance.frame import FieldFormat, PlanarFormat, VideoFormat
+from cext import convert, fields, scale
 
 VIDEO = VideoFormat(1280, 720)
 PLANAR = PlanarFormat(1280, 720)
+HD = PlanarFormat(1920, 1080)
 # Several frames in turn, as a ring has them: together they are larger than the caches of one core.
 FRAMES = 8
 SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's, which has the bindings
 PEER = Path(__file__).parent / "peers" / "gstreamer_convert.py"
+FORMATS = [(sampling, depth) for sampling in ("YCbCr-4:2:2", "YCbCr-4:4:4", "YCbCr-4:2:0", "RGB") for depth in (8, 10, 12, 16)]
+# FFmpeg's planes of the same samples.
+PLANES = {("YCbCr-4:2:2", 8): "yuv422p", ("YCbCr-4:2:2", 10): "yuv422p10le", ("YCbCr-4:2:2", 12): "yuv422p12le", ("YCbCr-4:2:2", 16): "yuv422p16le",
+          ("YCbCr-4:4:4", 8): "yuv444p", ("YCbCr-4:4:4", 10): "yuv444p10le", ("YCbCr-4:4:4", 12): "yuv444p12le", ("YCbCr-4:4:4", 16): "yuv444p16le",
+          ("YCbCr-4:2:0", 10): "yuv420p10le", ("YCbCr-4:2:0", 12): "yuv420p12le", ("YCbCr-4:2:0", 16): "yuv420p16le",
+          ("RGB", 8): "gbrp", ("RGB", 10): "gbrp10le", ("RGB", 12): "gbrp12le", ("RGB", 16): "gbrp16le"}
+
+
+def noise(octets, count=FRAMES):
+    return [np.random.default_rng(seed).integers(0, 256, octets, dtype=np.uint8) for seed in range(count)]
 
 
 @pytest.fixture(scope="module")
 def raw_frames():
-    return [np.random.default_rng(seed).integers(0, 256, VIDEO.frame_bytes, dtype=np.uint8) for seed in range(FRAMES)]
+    return noise(VIDEO.frame_bytes)
 
 
 def in_turn(frames):
@@ -32,9 +44,11 @@ def in_turn(frames):
 
 
 @pytest.mark.benchmark(group="convert 1280x720 4:2:2 10 bit to I420")
+@pytest.mark.parametrize("colorimetry", ["BT601", "BT709"])
 @pytest.mark.parametrize("path", convert.paths())
-def test_kernel(benchmark, raw_frames, path):
-    converter = convert.Converter("YCbCr-4:2:2", 10, PLANAR, path=path)
+def test_kernel(benchmark, raw_frames, path, colorimetry):
+    video = VideoFormat(1280, 720, colorimetry=colorimetry)
+    converter = convert.Converter("YCbCr-4:2:2", 10, PLANAR, luma_weights=video.luma_weights, path=path)
     raw, planar = in_turn(raw_frames), in_turn([np.zeros(PLANAR.frame_bytes, np.uint8) for _ in range(FRAMES)])
     benchmark(lambda: converter.convert(next(raw), next(planar)))
 
@@ -85,10 +99,61 @@ def test_gstreamer_videoconvert(benchmark, videoconvert):
     assert benchmark(convert_one) == b"."
 
 
-@pytest.mark.benchmark(group="halve I420 1280x720")
+@pytest.mark.benchmark(group="convert 1920x1080 to I420")
+@pytest.mark.parametrize("sampling, depth", FORMATS)
+def test_every_format(benchmark, sampling, depth):
+    video = VideoFormat(1920, 1080, sampling=sampling, depth=depth)
+    converter = convert.Converter(sampling, depth, HD, luma_weights=video.luma_weights)
+    raw, planar = in_turn(noise(video.frame_bytes, 4)), in_turn([np.zeros(HD.frame_bytes, np.uint8) for _ in range(4)])
+    benchmark(lambda: converter.convert(next(raw), next(planar)))
+
+
+@pytest.mark.benchmark(group="convert 1920x1080 to I420")
+@pytest.mark.parametrize("sampling, depth", PLANES)
+def test_swscale_from_planes(benchmark, sampling, depth):
+    scaler, frames = av.video.reformatter.VideoReformatter(), []
+    for seed in range(4):
+        frame = av.VideoFrame(1920, 1080, PLANES[sampling, depth])
+        for plane in frame.planes:
+            samples = np.random.default_rng(seed).integers(0, 1 << depth, plane.buffer_size // (1 if depth == 8 else 2), dtype=np.uint16)
+            plane.update((samples.astype(np.uint8) if depth == 8 else samples.astype("<u2")).tobytes())
+        frames.append(frame)
+    frames = in_turn(frames)
+    assert benchmark(lambda: scaler.reformat(next(frames), format="yuv420p", threads=1)).format.name == "yuv420p"
+
+
+@pytest.mark.benchmark(group="show a field of 1920x1080 at full height")
+@pytest.mark.parametrize("path", fields.paths())
+def test_field(benchmark, path):
+    field = FieldFormat(1920, 540)
+    converter, bob = convert.Converter("YCbCr-4:2:2", 10, field, luma_weights=(0.2126, 0.0722)), fields.Bob(field, HD, path=path)
+    raw, planar = in_turn(noise(converter.raw_bytes, 4)), in_turn([np.zeros(HD.frame_bytes, np.uint8) for _ in range(4)])
+    second = in_turn((False, True))
+
+    def show_one():
+        converter.convert(next(raw), bob.field)
+        bob.show(next(second), True, next(planar))
+
+    benchmark(show_one)
+
+
+@pytest.mark.benchmark(group="scale I420")
 @pytest.mark.parametrize("path", scale.paths())
-def test_scaler(benchmark, path):
-    small = PlanarFormat(640, 360)
-    scaler, target = scale.Scaler(PLANAR, small, path=path), np.zeros(small.frame_bytes, np.uint8)
-    frames = in_turn([np.random.default_rng(seed).integers(0, 256, PLANAR.frame_bytes, dtype=np.uint8) for seed in range(FRAMES)])
-    benchmark(lambda: scaler.scale(next(frames), target))
+@pytest.mark.parametrize("source, target", [((1280, 720), (640, 360)), ((1920, 1080), (1280, 720)), ((3840, 2160), (1920, 1080))],
+                         ids=["720p to 360p", "1080p to 720p", "2160p to 1080p"])
+def test_scaler(benchmark, source, target, path):
+    whole, small = PlanarFormat(*source), PlanarFormat(*target)
+    scaler, planar = scale.Scaler(whole, small, path=path), np.zeros(small.frame_bytes, np.uint8)
+    frames = in_turn(noise(whole.frame_bytes, 4))
+    benchmark(lambda: scaler.scale(next(frames), planar))
+
+
+@pytest.mark.benchmark(group="scale I420")
+@pytest.mark.parametrize("source, target", [((1920, 1080), (1280, 720)), ((3840, 2160), (1920, 1080))], ids=["1080p to 720p", "2160p to 1080p"])
+def test_swscale_by_area(benchmark, source, target):
+    scaler = av.video.reformatter.VideoReformatter()
+    frames = []
+    for octets in noise(source[0] * source[1] * 3 // 2, 4):
+        frames.append(av.VideoFrame.from_ndarray(octets.reshape(-1, source[0]), format="yuv420p"))
+    frames = in_turn(frames)
+    assert benchmark(lambda: scaler.reformat(next(frames), *target, interpolation="AREA", threads=1)).width == target[0]
