@@ -5,12 +5,14 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
+from datetime import datetime
 
 import pytest
 from pydicom import dcmread
 
 from tests.system.orthanc import PASSWORD, TITLE, USER, Orthanc
 from tests.system.theatre import Theatre, wait_until
+from tests.unit.source.pictures import stamped_microseconds
 
 PLAYING = "window.applianceViewer && applianceViewer.frames > 25"
 PATIENT = dict(PatientName="Prüfling^Zoë", PatientID="DEMO-000042")
@@ -98,6 +100,10 @@ def test_one_press_stores_the_very_frame_at_full_depth(page, orthanc, theatre, t
     assert str(images[8].PatientName).startswith("Prüfling^Zoë") and images[8].AccessionNumber == "DEMO-2026-0001"
     lines = images[8].ImageComments.split("\r\n")
     timestamp = int(lines[-1].removeprefix("RTP timestamp "))
+    # The stamp that the source burnt into this frame is of the moment that the instance names.
+    stamp = stamped_microseconds(images[8].pixel_array[..., 1], 255, 0)
+    taken = datetime.strptime(images[8].AcquisitionDateTime, "%Y%m%d%H%M%S.%f%z").timestamp() * 1e6
+    assert abs(stamp - taken % 2**48) < 200_000, "a frame of another time"
     assert page.evaluate(f"applianceViewer.samples.some(sample => Math.abs(sample.rtpTimestamp - {timestamp}) <= 1)"), "a frame that was on the screen"
     assert len(lines) == 2 and theatre.metric("appliance_hospital_snapshots_total", frame="exact") == 1, lines
 

@@ -129,3 +129,20 @@ def test_a_stream_that_waits_has_no_part_and_one_that_comes_or_goes_touches_no_o
     assert [spec.name for spec in one.segments if "room" in spec.name] == ["counters supervisor room"]
     assert topology.changed_stages(one, both) == set()
     assert topology.changed_stages(both, one) == {spec.name for spec in both.stages if spec.stream == "room"}
+
+
+PACS = '\n[pacs]\ndicomweb = "https://pacs.example/dicom-web"\nhistory_ms = 600'
+
+
+def test_the_hospitals_stage_looks_back_at_rings_that_hold_what_has_passed(lay_out):
+    with_pacs, without = lay_out(encoder=PACS), lay_out()
+    assert "hospital" not in [stage.name for stage in without.stages] and not any("hospital" in spec.readers for spec in without.rings)
+    [spec] = [stage for stage in with_pacs.stages if stage.name == "hospital"]
+    assert spec.apart and not spec.reads_all and not any(stage.apart for stage in with_pacs.stages if stage is not spec)
+    raw = ring(with_pacs, "raw.scope")
+    assert raw.readers == ("convert.scope", "hospital") and raw.slots == ring(without, "raw.scope").slots + 30 + 1, "600 ms at 50 a second"
+
+
+def test_the_history_of_a_large_raster_is_bounded(lay_out):
+    raw = ring(lay_out(VideoFormat(3840, 2160, rate=Fraction(60)), encoder=PACS.replace("600", "3000")), "raw.scope")
+    assert raw.total_bytes <= topology.HISTORY_BYTES_MAX + (topology.RAW_SLOTS + 1) * raw.slot_bytes

@@ -70,8 +70,8 @@ class RunningGateway:
 @pytest.fixture
 def in_gateway(tmp_path):
     """Runs a coroutine function against a gateway: in_gateway(scenario, live=True, allowed_origins=("*",), ...)."""
-    def run(scenario, live: bool = True, **server) -> None:
-        bench = Workbench(tmp_path, "gateway")
+    def run(scenario, live: bool = True, stream: str = "", **server) -> None:
+        bench = Workbench(tmp_path, "gateway", stream=stream)
         bench.stage.config = replace(bench.config, server=replace(bench.config.server, **server))
         inherited = bench.stage.sockets["https"]  # a process of its own would have a descriptor of its own
         bench.stage.sockets["https"] = inherited.dup()
