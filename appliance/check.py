@@ -16,6 +16,7 @@ from appliance.config import Config, EncoderConfig, StreamConfig, is_address, jo
 from appliance.errors import ConfigurationError
 from appliance.gateway import certificate, pages
 from appliance.resources import check_memory, listen_tcp
+from appliance.protocol.sdp import VideoFlow
 from appliance.runtime.plan import Flows
 from appliance.topology import Topology, lay_out
 
@@ -33,7 +34,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"{config.path}: good. HTTPS on {join_address(server.listen_host, server.listen_port)}, {len(topology.stages)} stages:")
     for stream in config.streams:
         flows = topology.flows[stream.name]
-        print(f"  {stream.name}: {flows.video.format} from {flows.video.group}:{flows.video.port} on {stream.interface}"
+        legs = " and ".join(f"{leg.group}:{leg.port} on {stream.interface_of(number)}" for number, leg in enumerate(flows.video.legs))
+        print(f"  {stream.name}: {flows.video.format} from {legs}"
               + (f", metadata from {' and '.join(flow.place for flow in flows.metadata)}" if flows.metadata else ", no metadata"))
         for note in notes(stream, topology):
             print(f"    note: {note}")
@@ -62,7 +64,20 @@ def notes(stream: StreamConfig, topology: Topology) -> list[str]:
     """What a person should know of a stream that runs all the same."""
     flows = topology.flows[stream.name]
     sound = ["sound is not received yet: the picture and its metadata are, the audio flow is left alone"] if stream.audio else []
-    return [note for flow in (flows.video, *flows.metadata) for note in flow.notes] + sound
+    return [note for flow in (flows.video, *flows.metadata) for note in flow.notes] + _path_notes(stream, flows.video) + sound
+
+
+def _path_notes(stream: StreamConfig, video: VideoFlow) -> list[str]:
+    """What keeps two paths (ST 2022-7) from protecting the picture as they could."""
+    if video.second is None:
+        return ["two interfaces are configured, but the SDP of the video describes one path: the second interface is not used"] * (len(stream.interfaces) > 1)
+    if len(stream.interfaces) == 1:
+        return [f'both paths of the video (ST 2022-7) come in by {stream.interface}, which may take both: interface = ["FIRST", "SECOND"] receives each by its own']
+    broken: list[str] = []
+    for name in stream.interfaces:
+        with _noting(broken):
+            check_interface(stream, name)
+    return [f"the picture is not protected: {problem}" for problem in broken]
 
 
 def check(config: Config) -> tuple[Topology, dict[str, str]]:
@@ -85,10 +100,14 @@ def unusable(_: Config, flows: Mapping[str, Flows], streams: Sequence[StreamConf
     """What keeps these streams, with these flows where they are known, from being received on this machine; in sentences."""
     problems: list[str] = []
     for stream in streams:
-        with _noting(problems):
-            check_interface(stream)
+        broken: list[str] = []
+        for name in stream.interfaces:
+            with _noting(broken):
+                check_interface(stream, name)
+        if len(broken) == len(stream.interfaces):  # one path is enough to begin; notes() says what is wrong with the other
+            problems += broken
         found = flows.get(stream.name)
-        for key, flow in (("video", found.video), *(("metadata", flow) for flow in found.metadata if flow.url is None)) if found else ():
+        for key, flow in (*(("video", leg) for leg in found.video.legs), *(("metadata", flow) for flow in found.metadata if flow.url is None)) if found else ():
             if not ipaddress.ip_address(flow.group).is_multicast:
                 with _noting(problems):
                     _check_own_address(f'stream "{stream.name}", {key}: the address in its c= line', flow.group)
@@ -113,9 +132,9 @@ def _readable(folder: Path) -> Iterator[None]:
         raise ConfigurationError(f"[server] state_dir {folder}", "a folder that this user may look into", error.strerror or str(error), remedy) from error
 
 
-def check_interface(stream: StreamConfig) -> None:
-    """ConfigurationError if the stream's interface is not there, or is down."""
-    where, name = f'stream "{stream.name}", interface', stream.interface
+def check_interface(stream: StreamConfig, name: str) -> None:
+    """ConfigurationError if this interface of the stream is not there, or is down."""
+    where = f'stream "{stream.name}", interface'
     if is_address(name):
         _check_own_address(where, name)
         return

@@ -30,6 +30,10 @@ H264_ENCODERS = ("auto", "libx264", "h264_nvenc", "h264_qsv", "h264_amf", "h264_
 H264_PROFILES = ("constrained-baseline", "high")
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
+PATHS_MAX = 2
+PATH_SKEW_MS_DEFAULT, PATH_SKEW_MS_MAX = 10, 50
+"""How far two paths may be apart: ST 2022-7 class A (also the default), and class B."""
+
 RECEPTIONS = ("auto", "packet-ring", "socket")
 
 _TITLE_EXPECTED = f"1 to {TITLE_CHARACTERS_MAX} printable characters"
@@ -117,14 +121,25 @@ class StreamConfig:
 
     name: str
     title: str
-    interface: str
+    interfaces: tuple[str, ...]
+    """Where the groups are joined: one for all, or one for each path (ST 2022-7), the first leg's first."""
     video: str
     metadata: tuple[str, ...]  # the first describes the picture; ws:// and wss:// addresses carry the packets themselves
     audio: str | None
     receive: str = "auto"
+    path_skew_ms: int = PATH_SKEW_MS_DEFAULT
     station: str = ""  # what the worklist calls the place or device whose cases are this stream's
     metadata_authority: Path | None = None  # PEM file that vouches for wss:// servers; None: what this machine trusts
     class_title: str = ""  # what a class is told instead of the title, which may name the theatre
+
+    @property
+    def interface(self) -> str:
+        """That of the first path, and of flows that have no other."""
+        return self.interfaces[0]
+
+    def interface_of(self, path: int) -> str:
+        """Where the groups of the first path (0) or the second (1) are joined."""
+        return self.interfaces[min(path, len(self.interfaces) - 1)]
 
 
 @dataclass(frozen=True)
@@ -322,8 +337,8 @@ def _streams(top: Table) -> tuple[StreamConfig, ...]:
             name=name,
             title=table.text("title", name, _is_title, _TITLE_EXPECTED),
             class_title=table.text("class_title", name.replace("-", " ").capitalize(), _is_title, _TITLE_EXPECTED),
-            interface=table.text("interface", None, lambda text: is_address(text) or bool(_INTERFACE_NAME.fullmatch(text)),
-                                 'a network interface such as "eno1", or its IP address'),
+            interfaces=_interfaces(table),
+            path_skew_ms=table.integer("path_skew_ms", PATH_SKEW_MS_DEFAULT, 1, PATH_SKEW_MS_MAX),
             video=table.flow("video", required=True) or "",
             metadata=table.flows("metadata", METADATA_FLOWS_MAX),
             audio=table.flow("audio"),
@@ -337,6 +352,20 @@ def _streams(top: Table) -> tuple[StreamConfig, ...]:
 
 def _is_title(text: str) -> bool:
     return text.isprintable() and 0 < len(text) <= TITLE_CHARACTERS_MAX
+
+
+def _interfaces(table: Table) -> tuple[str, ...]:
+    """`interface`: a name or address, or a list of two for two paths."""
+    def usable(text: object) -> bool:
+        return isinstance(text, str) and (is_address(text) or bool(_INTERFACE_NAME.fullmatch(text)))
+
+    if not isinstance(table.values.get("interface"), list):
+        return (table.text("interface", None, usable, 'a network interface such as "eno1", its IP address, or a list of two for two paths (ST 2022-7)'),)
+    expected = 'network interfaces or their IP addresses, such as ["eno1", "eno2"]: that of the first path, then that of the second (ST 2022-7)'
+    names = table.strings("interface", (), usable, expected)
+    if not 1 <= len(names) <= PATHS_MAX and all(map(usable, table.values["interface"])):
+        table.report("interface", f"one interface, or a list of {PATHS_MAX}", f"a list of {len(names)}")
+    return names or ("",)
 
 
 def _is_stream_name(text: str) -> bool:
@@ -381,7 +410,8 @@ state_dir = "state"                # keys and certificate; must be writable, and
 name = "endoscope"                 # lower-case letters, digits, hyphens
 title = "Endoscope, theatre 3"
 # class_title = "Endoscope"        # what students are told instead, for a title may name the theatre; default: the name
-interface = "lo"                   # where the multicast groups are joined: a name or an address
+interface = "lo"                   # where the multicast groups are joined: a name or an address; ["eth1", "eth2"]: one for each path of ST 2022-7
+# path_skew_ms = 10                # how far two paths may be apart, at most 50; only frames with holes wait so long
 video = "endoscope.sdp"            # a path or an http(s) URL
 # metadata = "endoscope-metadata.sdp"   # or a list: the first describes the picture; "wss://..." carries the packets themselves
 # metadata_authority = "plant-ca.crt"   # PEM; who vouches for wss:// servers; default: whom this machine trusts

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from appliance.config import Config, EncoderConfig, StreamConfig
 from appliance.frame import CODINGS, RENDITIONS, VBV_FRAMES, Audience, Level, Rendition, VideoFormat
-from appliance.protocol.sdp import Flow
+from appliance.protocol.sdp import PATHS, Flow
 from appliance.runtime import metrics
 from appliance.runtime.counters import Series, series_of
 from appliance.runtime.ring import EVERY, LATEST
@@ -101,7 +101,7 @@ def lay_out(config: Config, flows: Mapping[str, Flows]) -> Topology:
     workers = [f"fanout.{number}" for number in range(config.server.fanout_workers)]
     rings = tuple(ring for stream in config.streams for ring in _rings(stream, known[stream.name], workers, config))
     stages, segments = [], list(_supervisor_segments(streams))
-    for name, module, declared, sockets, stream in _stages(config, workers):
+    for name, module, declared, sockets, stream in _stages(config, workers, known):
         own = [_segment(name, stream, declared, supervised=True)] if stream else list(_shared_segments(name, config, declared))
         segments += own
         inputs = _inputs(module, config.stream(stream), known[stream], config.encoder) if stream else ()
@@ -150,10 +150,10 @@ def _inputs(module: str, stream: StreamConfig, flows: Flows, encoder: EncoderCon
     """What a stage of a stream is made of, besides its rings. Not the stream's title: a new one takes no restart."""
     video, metadata = _received(flows.video), tuple(_received(flow) for flow in flows.metadata)
     return {
-        "appliance.ingest": (video, stream.interface, stream.receive),
+        "appliance.ingest": (video, stream.interfaces, stream.receive, stream.path_skew_ms),
         "appliance.convert": video.format,
         "appliance.encode": (video.format, encoder),
-        "appliance.metadata": (metadata, stream.interface, stream.metadata_authority),
+        "appliance.metadata": (metadata, stream.interfaces, stream.metadata_authority),
     }[module]
 
 
@@ -162,7 +162,7 @@ def _received(flow: Flow) -> Flow:
     return replace(flow, notes=(), title="")
 
 
-def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
+def _stages(config: Config, workers: list[str], flows: Mapping[str, Flows]) -> Iterator[tuple]:
     """(name, module, ((scope labels, metrics), ...), sockets, stream). Downstream first, so that nobody publishes into the void."""
     judged = tuple(({"stream": stream.name}, metrics.EXPORTER_STREAM) for stream in config.streams)
     yield "exporter", "appliance.exporter", (({}, metrics.EXPORTER), *judged), ("metrics",), ""
@@ -188,7 +188,9 @@ def _stages(config: Config, workers: list[str]) -> Iterator[tuple]:
         yield f"convert.{stream.name}", "appliance.convert", ((scope, metrics.CONVERT),), (), stream.name
         if stream.metadata:
             yield f"metadata.{stream.name}", "appliance.metadata", ((scope, metrics.METADATA),), (), stream.name
-        yield f"ingest.{stream.name}", "appliance.ingest", ((scope, metrics.INGEST),), (), stream.name
+        paths = zip(PATHS, flows[stream.name].video.legs)
+        by_path = tuple((scope | {"path": path}, metrics.INGEST_PATH) for path, _ in paths)
+        yield f"ingest.{stream.name}", "appliance.ingest", ((scope, metrics.INGEST), *by_path), (), stream.name
 
 
 def _encoder_of(stream: str, coding: Rendition) -> str:
@@ -219,7 +221,8 @@ def _rings(stream: StreamConfig, flows: Flows, workers: list[str], config: Confi
     planar = encoder.planar_of(video)
     encoders = tuple(_encoder_of(name, coding) for coding in CODINGS)
     readers = (f"convert.{name}", HOSPITAL) if config.pacs else (f"convert.{name}",)
-    yield RingSpec(f"raw.{name}", RAW_SLOTS + _history_slots(video, config), video.frame_bytes, LATEST, video.to_bytes(), f"ingest.{name}", readers)
+    waiting = flows.video.frames_open(stream.path_skew_ms * 1_000_000) - flows.video.frames_open(0)
+    yield RingSpec(f"raw.{name}", RAW_SLOTS + waiting + _history_slots(video, config), video.frame_bytes, LATEST, video.to_bytes(), f"ingest.{name}", readers)
     yield RingSpec(f"planar.{name}", PLANAR_SLOTS, planar.frame_bytes, LATEST, planar.to_bytes(), f"convert.{name}", encoders)
     for worker in workers:
         number = worker.split(".")[1]

@@ -36,9 +36,9 @@ class Workbench:
     """Lays out an appliance with one stream, "scope", and makes one of its stages."""
 
     def __init__(self, folder, name: str, video: VideoFormat = VideoFormat(64, 36, rate=Fraction(50)), workers: int = 2, encoder: str = "",
-                 stream: str = "") -> None:
-        """`encoder` and `stream`: further lines of their tables."""
-        (folder / "scope.sdp").write_text(sdp.emit_video(sdp.VideoFlow(format=video, **FLOW)))
+                 stream: str = "", second: sdp.Leg | None = None) -> None:
+        """`encoder` and `stream`: further lines of their tables; `second`: the flow's second path."""
+        (folder / "scope.sdp").write_text(sdp.emit_video(sdp.VideoFlow(format=video, second=second, **FLOW)))
         parsed = config.parse(CONFIGURATION.format(workers=workers, encoder=encoder, stream=stream), folder / "appliance.toml")
         server = replace(parsed.server, listen_port=0, metrics_port=0)  # whichever ports are free
         self.config = replace(parsed, server=server)

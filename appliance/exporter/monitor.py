@@ -161,7 +161,7 @@ def _sum(cells: list[Cell]) -> int:
 def _links(stream: StreamConfig) -> dict[str, bool]:
     """Whether each interface of the stream has a link. Loopback does not know and says so, which counts as one."""
     found = {}
-    for name in (stream.interface,) if isinstance(stream.interface, str) else stream.interface:
+    for name in stream.interfaces:
         try:
             device = socket.if_indextoname(interface_index(name))
             found[name] = (_NETWORK / device / "operstate").read_text().strip() in ("up", "unknown")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from appliance.errors import SdpError
 from appliance.frame import VideoFormat
-from appliance.protocol.session import Line, Media, Session, connection, parse_session, source_filter
+from appliance.protocol.session import Line, Media, Session, connection, parse_session, second_source, source_filter
 from appliance.protocol.timing import SENDER_TYPES
 
 __all__ = ["AudioFlow", "MetadataFlow", "VideoFlow", "audio_flow", "emit_metadata", "emit_video", "metadata_flow", "parse_session", "read_video", "video_flow",
@@ -45,12 +45,26 @@ FOREIGN_ENCODINGS = {
     "jpeg": "JPEG video",
     "vc2": "VC-2 video",
 }
+PATHS = ("a", "b")
+"""Names of a flow's paths, in the order of its legs."""
 GRAIN_FLAGS_URI = "urn:x-nmos:rtp-hdrext:grain-flags"
 _SAMPLINGS = {name.lower(): name for name in (
     "YCbCr-4:2:2", "YCbCr-4:4:4", "YCbCr-4:2:0", "YCbCr-4:1:1", "CLYCbCr-4:2:2", "CLYCbCr-4:4:4", "CLYCbCr-4:2:0",
     "ICtCp-4:2:2", "ICtCp-4:4:4", "ICtCp-4:2:0", "RGB", "RGBA", "BGR", "BGRA", "XYZ", "KEY")}
 _DEPTHS = {"8": 8, "10": 10, "12": 12, "16": 16, "16f": 16}
 _UDP_OCTETS_STANDARD, _UDP_OCTETS_MAX = 1460, 8960
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """The second path of a flow (ST 2022-7): where its packets go, and in what they may differ from the first one's."""
+
+    group: str
+    port: int
+    source_address: str | None = None
+    payload_type: int
+    ssrc_difference: int = 0
+    """Bits in which its SSRC may differ: RFC 7104 lets legs have their own; those of ST 2022-7 are alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +84,19 @@ class Flow:
     """RTP timestamp at the PTP epoch, in ticks: 0 for ST 2110, other values from older senders."""
     extension_ids: Mapping[str, int] = field(default_factory=dict, hash=False)
     """RTP header extension URI -> its id in this flow (a=extmap)."""
+    second: Leg | None = None
+    """Where the same packets come a second time; the fields above are the first path's."""
     title: str = ""
     notes: tuple[str, ...] = ()
     """What a person should know: legs not used, assumptions, deviations put up with."""
+
+    @property
+    def legs(self) -> tuple["Flow", ...]:
+        """The flow by each of its paths alone, the first one first."""
+        first, leg = replace(self, second=None), self.second
+        if leg is None:
+            return (first,)
+        return first, replace(first, group=leg.group, port=leg.port, source_address=leg.source_address, payload_type=leg.payload_type)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +112,10 @@ class VideoFlow(Flow):
     """How the sender spaces its packets: 2110TPN, 2110TPNL or 2110TPW (ST 2110-21 TP); None where it does not say."""
     offset_us: int | None = None
     """When it begins a frame, microseconds after the frame's time (ST 2110-21 TROFF); None for the standard's."""
+
+    def frames_open(self, skew_ns: int) -> int:
+        """Raw frames that may be unfinished at once: packets overtake each other across a boundary, and one path may be so far ahead of the other."""
+        return 2 + (-(-skew_ns * self.format.picture_rate // 1_000_000_000) if self.second else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +147,8 @@ class AudioFlow(Flow):
 def video_flow(text: str, source: str) -> VideoFlow:
     """The one video flow of an SDP file that this version can receive. Raises SdpError naming the line and the reason.
 
-    Of the legs of a DUP group (ST 2022-7) the first is taken and the notes say so. Several different video flows are refused: it
-    would be chance which one a person sees.
+    The legs of a DUP group (ST 2022-7) are one flow with a second path. Several different video flows are refused: it would be chance which one a
+    person sees.
     """
     return _choose(parse_session(text, source), "uncompressed video (ST 2110-20)", ("raw",), _supported_video)
 
@@ -165,11 +193,41 @@ def _choose(session: Session, wanted: str, encodings: tuple[str, ...], read: Cal
         places = ", ".join(f"line {media.line.number} (m={media.line.value})" for media in [first, *rivals])
         raise rivals[0].line.refuse("one flow to receive in the file", f"{1 + len(rivals)} that could be received: {places}",
                                     "Keep the m= section of the wanted flow and delete the others from a copy of the file.")
+    others = [(media, leg) for media, leg in flows[1:] if media.mid in legs]
     notes = list(flow.notes)
-    if len(legs) > 1:
-        notes.append(f"DUP group {' '.join(legs)} (ST 2022-7): leg {first.mid} is received, the others are not")
+    second = _second_leg(first, flow, others, notes) if others else _second_source(session, first, flow, notes)
     notes += [f"not received: {error}" for _, error in refusals]
-    return replace(flow, notes=tuple(notes))
+    return replace(flow, second=second, notes=tuple(notes))
+
+
+def _second_leg(first: Media, flow: Flow, others: list[tuple[Media, Flow]], notes: list[str]) -> Leg | None:
+    """The second path from another section of the DUP group (RFC 7104 section 3.1), if it carries the same."""
+    (media, other), *more = others
+    notes += [f"leg {unused.mid} (line {unused.line.number}) is not received: two paths are, {first.mid} and {media.mid}" for unused, _ in more]
+    same = ("rate_hz", "mediaclk_offset", "format", "channels", "depth", "packet_us")
+    differing = [name for name in same if getattr(flow, name, None) != getattr(other, name, None)]
+    if differing:
+        told = ", ".join(f"{name} {getattr(flow, name)} and {getattr(other, name)}" for name in differing)
+        notes.append(f"leg {media.mid} (line {media.line.number}) is not received: ST 2022-7 wants the same packets on both, and the legs differ in {told}")
+        return None
+    announced = (getattr(flow, "ssrc", None), getattr(other, "ssrc", None))
+    difference = announced[0] ^ announced[1] if None not in announced else 0
+    return Leg(group=other.group, port=other.port, source_address=other.source_address, payload_type=other.payload_type, ssrc_difference=difference)
+
+
+def _second_source(session: Session, media: Media, flow: Flow, notes: list[str]) -> Leg | None:
+    """The second path from a second sender to the same group: a=ssrc-group:DUP and a source filter with two senders (RFC 7104 section 3.2)."""
+    groups = [value.split()[1:] for value, _ in media.attributes("ssrc-group") if value.upper().startswith("DUP ")]
+    if not groups:
+        return None
+    source = second_source(session, media, flow.group)
+    if source is None:
+        notes.append("a=ssrc-group:DUP without a source filter that names two senders: only what has the first one's SSRC is received")
+        return None
+    notes[:] = [note for note in notes if f"the filter also names {source}" not in note]
+    numbers = [int(word) for word in groups[0][:2] if re.fullmatch(r"[0-9]{1,10}", word)]
+    difference = (numbers[0] ^ numbers[1]) & 0xFFFF_FFFF if len(numbers) == 2 else 0
+    return Leg(group=flow.group, port=flow.port, source_address=source, payload_type=flow.payload_type, ssrc_difference=difference)
 
 
 def _flow_fields(session: Session, media: Media, notes: list[str]) -> dict:
@@ -365,14 +423,20 @@ def emit_metadata(flow: MetadataFlow, session_id: int = 1) -> str:
 
 
 def _emit(flow: Flow, kind: str, encoding: str, own_lines: list[str], session_id: int) -> str:
+    """A section for each path, grouped where there are two (RFC 7104)."""
     family = "IP6" if ":" in flow.group else "IP4"
     origin = flow.source_address or ("::1" if family == "IP6" else "127.0.0.1")
-    ttl = "/32" if family == "IP4" and ipaddress.ip_address(flow.group).is_multicast else ""
-    lines = ["v=0", f"o=- {session_id} {session_id} IN {family} {origin}", f"s={flow.title or '-'}", "t=0 0",
-             f"m={kind} {flow.port} RTP/AVP {flow.payload_type}", f"c=IN {family} {flow.group}{ttl}"]
-    if flow.source_address:
-        lines.append(f"a=source-filter: incl IN {family} {flow.group} {flow.source_address}")
-    lines += [f"a=rtpmap:{flow.payload_type} {encoding}/{flow.rate_hz}", *own_lines]
-    lines += [f"a=extmap:{number} {uri}" for uri, number in sorted(flow.extension_ids.items(), key=lambda item: item[1])]
-    lines += [f"a=ts-refclk:ptp={flow.ptp or 'IEEE1588-2008:traceable'}", f"a=mediaclk:direct={flow.mediaclk_offset}"]
+    lines = ["v=0", f"o=- {session_id} {session_id} IN {family} {origin}", f"s={flow.title or '-'}", "t=0 0"]
+    lines += [f"a=group:DUP {' '.join(PATHS)}"] * (flow.second is not None)
+    for path, leg in zip(PATHS, flow.legs):
+        family = "IP6" if ":" in leg.group else "IP4"
+        ttl = "/32" if family == "IP4" and ipaddress.ip_address(leg.group).is_multicast else ""
+        lines += [f"m={kind} {leg.port} RTP/AVP {leg.payload_type}", f"c=IN {family} {leg.group}{ttl}"]
+        if leg.source_address:
+            lines.append(f"a=source-filter: incl IN {family} {leg.group} {leg.source_address}")
+        lines += [f"a=rtpmap:{leg.payload_type} {encoding}/{leg.rate_hz}"]
+        lines += [line.replace(f"a=fmtp:{flow.payload_type} ", f"a=fmtp:{leg.payload_type} ", 1) for line in own_lines]
+        lines += [f"a=extmap:{number} {uri}" for uri, number in sorted(leg.extension_ids.items(), key=lambda item: item[1])]
+        lines += [f"a=ts-refclk:ptp={leg.ptp or 'IEEE1588-2008:traceable'}", f"a=mediaclk:direct={leg.mediaclk_offset}"]
+        lines += [f"a=mid:{path}"] * (flow.second is not None)
     return "".join(f"{line}\r\n" for line in lines)

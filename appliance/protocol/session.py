@@ -207,6 +207,15 @@ def connection(session: Session, media: Media) -> str:
     return str(address)
 
 
+def second_source(session: Session, media: Media, group: str) -> str | None:
+    """The second sender that the source filter names: where both send the same packets (RFC 7104 section 3.2), those are two paths."""
+    for value, _ in [*media.attributes("source-filter"), *session.attributes("source-filter")]:
+        words = value.split()
+        if len(words) == 6 and words[0].lower() == "incl" and words[3] in ("*", group):
+            return str(ipaddress.ip_address(words[5]))  # source_filter() has refused what is no address
+    return None
+
+
 def source_filter(session: Session, media: Media, group: str, notes: list[str]) -> str | None:
     """The sender's address for a source-specific join (RFC 4570), or None. What could not be used goes into `notes`."""
     for value, line in [*media.attributes("source-filter"), *session.attributes("source-filter")]:

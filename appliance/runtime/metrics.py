@@ -67,7 +67,6 @@ SUPERVISOR_SELF = (
 INGEST_STAMPS = ("hardware", "kernel", "merged", "batch")
 ARRIVING_FIGURES = ("width", "height", "scan", "pixel_bits", "pictures_in_1000_s")
 PACKET_RING, SOCKET = INGEST_BACKENDS = ("packet-ring", "socket")
-_PATH = ("path", ("a",))
 TIMING_PACKETS = ("c", "c_max", "vrx_min", "vrx_max", "vrx_full", "picture")
 TIMING_SECONDS = ("spacing_min", "spacing_mean", "spacing_p99", "spacing_max", "first_packet_min", "first_packet_max", "first_packet_limit",
                   "latency_min", "latency_max")
@@ -75,6 +74,8 @@ TIMING_TICKS = ("rtp_offset_min", "rtp_offset_max", "rtp_delta_min", "rtp_delta_
 # As cext/kernels/ip_datagram.h orders them.
 INGEST_REFUSALS = ("ip_header", "ip_checksum", "fragment", "udp_length", "udp_checksum")
 
+_PATH = ("stream", "path")
+PATH_SKEW_BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 INGEST = EVERY_STAGE + (
     LATENCY,
     Metric("appliance_ingest_frames_total", COUNTER, "Frames published, complete or not"),
@@ -90,8 +91,6 @@ INGEST = EVERY_STAGE + (
     Metric("appliance_ingest_kernel_drops_total", COUNTER, "Receive buffers, each of one packet or several merged ones, that found socket or packet ring full"),
     Metric("appliance_ingest_packets_refused_total", COUNTER, "Packets with a wrong IP or UDP header in the packet ring; for a socket the kernel throws them away",
            _reasons(*INGEST_REFUSALS)),
-    Metric("appliance_ingest_timestamp_info", GAUGE, "1 for what the arrival times rest on: the network card, the kernel, one stamp for several merged packets, "
-           "or the moment of reading; the humblest of the last second", choices=(("path", ("a",)), ("kind", INGEST_STAMPS))),
     Metric("appliance_ingest_backend_info", GAUGE, "1 for the way that the flow is received", choices=(("backend", INGEST_BACKENDS),)),
     Metric("appliance_ingest_frames_incomplete_total", COUNTER, "Frames published with holes, which show samples under a second old of the same place, or grey"),
     Metric("appliance_ingest_rows_missing_total", COUNTER, "Rows with a hole, of all frames published"),
@@ -103,16 +102,40 @@ INGEST = EVERY_STAGE + (
     Metric("appliance_ingest_sender_outages_total", COUNTER, "Times that the sender came back after a silence"),
     Metric("appliance_ingest_receive_buffer_bytes", GAUGE, "Receive buffer that the kernel granted"),
     Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot", "sparse"), scope=("stage", "stream")),
-    Metric("appliance_ingest_sender_type_info", GAUGE, "1 for how the sender spaced its packets in the last second, by ST 2110-21; worth as much as "
-           "appliance_ingest_timestamp_info", choices=(_PATH, ("type", timing.VERDICTS))),
-    Metric("appliance_ingest_timing_packets", GAUGE, "ST 2110-21 in the last second: packets in the network's and the receiver's bucket with their limits for "
-           "the sender type, packets a picture", choices=(_PATH, ("measure", TIMING_PACKETS)), signed=True),
-    Metric("appliance_ingest_timing_seconds", GAUGE, "Sender timing in the last second: packet spacing, first packet of a picture after the epoch's grid, and after "
-           "its RTP time", choices=(_PATH, ("measure", TIMING_SECONDS)), scale=1e-9, signed=True),
-    Metric("appliance_ingest_timing_ticks", GAUGE, "Sender's RTP times in the last second: after the epoch's grid, and from picture to picture, in ticks of 90 kHz",
-           choices=(_PATH, ("measure", TIMING_TICKS)), signed=True),
     Metric("appliance_ingest_transit_seconds", GAUGE, "From the last frame's RTP time to the arrival of its first packet", scale=1e-9, signed=True),
+    Metric("appliance_ingest_packets_redundant_total", COUNTER, "Packets that the other path had brought before"),
+    Metric("appliance_ingest_packets_differing_total", COUNTER, "Of the redundant packets that were compared, one in sixteen: those with other samples than the "
+           "other path's"),
+    Metric("appliance_ingest_path_skew_seconds", GAUGE, "How much later the second path brings a packet than the first; negative: sooner", scale=1e-9, signed=True),
+    Metric("appliance_ingest_path_skew_distance_seconds", HISTOGRAM, "How far the two paths are apart, either way", buckets_s=PATH_SKEW_BUCKETS_S),
 )
+
+INGEST_PATH = (
+    Metric("appliance_ingest_path_alive", GAUGE, "1 while the path brings packets of the flow", scope=_PATH),
+    Metric("appliance_ingest_path_packets_total", COUNTER, "RTP packets of the flow that the path brought, each once", scope=_PATH),
+    Metric("appliance_ingest_path_packets_first_total", COUNTER, "Of these, written to their frame: the other path had not brought them before", scope=_PATH),
+    Metric("appliance_ingest_path_packets_lost_total", COUNTER, "Packets of the flow that the path never brought, or much too late", scope=_PATH),
+    Metric("appliance_ingest_path_packets_recovered_total", COUNTER, "Of these, brought by the other path: no loss to the picture", scope=_PATH),
+    Metric("appliance_ingest_path_packets_reordered_total", COUNTER, "Packets that came behind a later one of the path, in time", scope=_PATH),
+    Metric("appliance_ingest_path_packets_duplicate_total", COUNTER, "Packets that the path itself had brought before", scope=_PATH),
+    Metric("appliance_ingest_path_packets_late_total", COUNTER, "Packets whose frame was closed without them", scope=_PATH),
+    Metric("appliance_ingest_path_packets_malformed_total", COUNTER, "Packets that break their format or are not of the sender that is followed",
+           _reasons(*rfc4175.REASONS), scope=_PATH),
+    Metric("appliance_ingest_path_packets_refused_total", COUNTER, "Packets with a wrong IP or UDP header in the path's packet ring", _reasons(*INGEST_REFUSALS),
+           scope=_PATH),
+    Metric("appliance_ingest_path_kernel_drops_total", COUNTER, "Receive buffers that found the path's socket or packet ring full", scope=_PATH),
+    Metric("appliance_ingest_timestamp_info", GAUGE, "1 for what the arrival times rest on: the network card, the kernel, one stamp for several merged packets, "
+           "or the moment of reading; the humblest of the last second", choices=(("kind", INGEST_STAMPS),), scope=_PATH),
+    Metric("appliance_ingest_sender_type_info", GAUGE, "1 for how the sender spaced its packets in the last second, by ST 2110-21; worth as much as "
+           "appliance_ingest_timestamp_info", choices=(("type", timing.VERDICTS),), scope=_PATH),
+    Metric("appliance_ingest_timing_packets", GAUGE, "ST 2110-21 in the last second: packets in the network's and the receiver's bucket with their limits for "
+           "the sender type, packets a picture", choices=(("measure", TIMING_PACKETS),), scope=_PATH, signed=True),
+    Metric("appliance_ingest_timing_seconds", GAUGE, "Sender timing in the last second: packet spacing, first packet of a picture after the epoch's grid, and after "
+           "its RTP time", choices=(("measure", TIMING_SECONDS),), scope=_PATH, scale=1e-9, signed=True),
+    Metric("appliance_ingest_timing_ticks", GAUGE, "Sender's RTP times in the last second: after the epoch's grid, and from picture to picture, in ticks of 90 kHz",
+           choices=(("measure", TIMING_TICKS),), scope=_PATH, signed=True),
+)
+"""What the ingest stage counts for each path of its flow: "a", and "b" where ST 2022-7 protects it."""
 
 CONVERT = EVERY_STAGE + (
     LATENCY,

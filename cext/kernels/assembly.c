@@ -63,7 +63,7 @@ bool assembly_protect(struct assembly *assembly, uint8_t payload_type, uint32_t 
     struct paths *paths = &assembly->paths;
     paths->count = PATHS_MAX;
     paths->each[1].payload_type = payload_type;
-    paths->each[1].ssrc_difference = ssrc_difference;
+    paths->ssrc_difference = ssrc_difference;
     paths->skew_ns = skew_ns;
     paths->silence_ns = spread_ns(assembly) > PATH_SILENCE_NS ? spread_ns(assembly) : PATH_SILENCE_NS;
     return may_open(assembly, frames_open < FRAMES_OPEN_MAX ? frames_open : FRAMES_OPEN_MAX);
@@ -501,7 +501,8 @@ void assembly_packet(struct assembly *assembly, uint32_t path_number, const uint
         survey_note(&assembly->survey, bytes, length, path->payload_type);
     enum malformed reason = rfc4175_read(bytes, length, path->payload_type, &assembly->raster, &packet);
     if (reason == MALFORMED_NOT) {
-        packet.ssrc ^= path->ssrc_difference;
+        if (packet.ssrc != assembly->sender.ssrc && (packet.ssrc ^ paths->ssrc_difference) == assembly->sender.ssrc)
+            packet.ssrc = assembly->sender.ssrc;
         reason = follow(assembly, &path->candidate, &packet, now, &difference);
     }
     if (reason != MALFORMED_NOT) {

@@ -39,7 +39,6 @@ struct candidate {
 
 struct path {
     uint8_t payload_type;
-    uint32_t ssrc_difference; /* bits in which its SSRC differs from the first path's: RFC 7104 lets legs have their own */
     bool begun;               /* it has brought something of the followed sender */
     uint32_t newest;          /* its newest number */
     int64_t last_tai_ns;      /* arrival of its last packet */
@@ -51,6 +50,7 @@ struct path {
 
 struct paths {
     uint32_t count;
+    uint32_t ssrc_difference; /* bits in which the SSRCs of the two may differ: RFC 7104 lets legs have their own */
     int64_t skew_ns;    /* how far they may be apart */
     int64_t silence_ns;
     bool together;      /* both brought something lately */

@@ -79,8 +79,9 @@ class Line:
         whole = {frame for frame, _ in self.sent} - {frame for frame, came in self.sent if not came}
         shown = {(frame.capture_tai_ns - START_TAI_NS + 1_000_000) // FRAME_NS: frame for frame in self.bench.frames}
         assert len(shown) == len(self.bench.frames) and list(shown) == sorted(shown)
-        for number in whole - {number for number in shown if shown[number].flags == 0}:
-            pytest.fail(f"frame {number} came whole and was not shown so: {shown.get(number)}")
+        assert statistics["frames"] - statistics["incomplete"] == len(whole)
+        # Of two frames published at once the test's reader sees the second.
+        assert len(shown) + self.bench.reader.skipped == statistics["frames"]
         for number, frame in shown.items():
             assert (frame.flags & INCOMPLETE == 0) == (number in whole)
             assert number not in whole or frame.samples == self.camera.sent[number]

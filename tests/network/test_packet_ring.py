@@ -116,7 +116,7 @@ def test_an_old_kernel_leaves_loopback_to_the_socket(bench, monkeypatch):
     with pytest.raises(RingUnavailable, match="merged"):
         open_packet_socket(flow, LOOPBACK, 4)
     with Intake(flow, "lo", bench.assembly) as intake:
-        assert intake.backend == SOCKET and "merged" in intake.choice
+        assert intake.backends == {SOCKET} and "merged" in intake.choice
     with pytest.raises(ConfigurationError, match='receive = "auto"'):
         Intake(flow, "lo", bench.assembly, "packet-ring")
 

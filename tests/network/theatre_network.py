@@ -83,11 +83,11 @@ class RunningIngest:
 
 
 @contextmanager
-def running_ingest(folder, flow: VideoFlow, receive: str = "auto", interface: str = "lo"):
+def running_ingest(folder, flow: VideoFlow, receive: str = "auto", interface: str = "lo", second_interface: str | None = None, path_skew_ms: int = 10):
     """Runs the stage until the block ends; an error of the stage is raised there."""
-    bench = Workbench(folder, "ingest.scope", flow.format)
+    bench = Workbench(folder, "ingest.scope", flow.format, stream=f"path_skew_ms = {path_skew_ms}", second=flow.second)
     [stream] = bench.stage.config.streams
-    bench.stage.config = replace(bench.stage.config, streams=(replace(stream, receive=receive, interface=interface),))
+    bench.stage.config = replace(bench.stage.config, streams=(replace(stream, receive=receive, interfaces=(interface, second_interface or interface)),))
     bench.stage.flows["scope"] = Flows(replace(flow))
     errors = []
 

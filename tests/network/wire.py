@@ -9,6 +9,9 @@ from contextlib import contextmanager
 
 CAMERA, THEATRE = "camera", "theatre"
 """The ends of the cable: where the sender is, and the interface that the appliance receives on."""
+SECOND_CAMERA, SECOND_THEATRE = "camera2", "theatre2"
+"""Those of a second cable, for tests that plug one in."""
+SECOND_ADDRESS, SECOND_ADDRESS_6 = "10.78.0.2", "fd78::2"
 CAMERA_ADDRESS, THEATRE_ADDRESS = "10.77.0.9", "10.77.0.2"
 CAMERA_ADDRESS_6, THEATRE_ADDRESS_6 = "fd77::9", "fd77::2"
 _CLONE_NEWNET = 0x40000000
@@ -26,13 +29,13 @@ def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True)
 
 
-def plug_in() -> None:
-    """Makes the cable and gives its ends addresses."""
-    ip("link", "add", CAMERA, "type", "veth", "peer", "name", THEATRE)
-    for end in (CAMERA, THEATRE):
+def plug_in(camera: str = CAMERA, theatre: str = THEATRE, address: str = THEATRE_ADDRESS, address_6: str = THEATRE_ADDRESS_6) -> None:
+    """Makes a cable and gives its ends addresses."""
+    ip("link", "add", camera, "type", "veth", "peer", "name", theatre)
+    for end in (camera, theatre):
         ip("link", "set", end, "up")
-    ip("address", "add", f"{THEATRE_ADDRESS}/24", "dev", THEATRE)
-    ip("address", "add", f"{THEATRE_ADDRESS_6}/64", "dev", THEATRE, "nodad")
+    ip("address", "add", f"{address}/24", "dev", theatre)
+    ip("address", "add", f"{address_6}/64", "dev", theatre, "nodad")
 
 
 @contextmanager
@@ -50,13 +53,13 @@ def own_network():
 
 
 class Wire:
-    """Writes frames into the camera's end of the cable."""
+    """Writes frames into the camera's end of a cable."""
 
-    def __init__(self):
+    def __init__(self, camera: str = CAMERA, theatre: str = THEATRE):
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-        self.socket.bind((CAMERA, 0))
+        self.socket.bind((camera, 0))
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as probe:
-            probe.bind((THEATRE, 0))
+            probe.bind((theatre, 0))
             self._theatre = probe.getsockname()[4]
 
     def send(self, packet: bytes, tag: bytes = b"", padding: bytes = b"") -> None:

@@ -38,7 +38,7 @@ def test_a_stream_alone_is_a_whole_configuration():
     assert read.server.media_addresses == ("127.0.0.1",)
     assert read.server.viewers_max == 500 and read.server.allowed_origins == () and read.server.ice_servers == ()
     assert read.encoder == config.EncoderConfig("auto", 6000, 2500, 700, "superfast", "constrained-baseline", 10, 1)
-    assert read.streams == (config.StreamConfig("endoscope", "endoscope", "lo", "/etc/appliance/endoscope.sdp", (), None, class_title="Endoscope"),)
+    assert read.streams == (config.StreamConfig("endoscope", "endoscope", ("lo",), "/etc/appliance/endoscope.sdp", (), None, class_title="Endoscope"),)
 
 
 def test_the_example_says_the_defaults():
@@ -148,8 +148,26 @@ def test_a_wrong_value_of_a_stream_says_what_is_expected(change, expected):
     assert f"expected {expected}" in only_problem(STREAM.replace(*change))
 
 
+def test_two_paths_have_an_interface_each():
+    read = config.parse(STREAM.replace('"lo"', '["eth1", "10.0.0.5"]') + "path_skew_ms = 50\n", PATH).streams[0]
+    assert read.interfaces == ("eth1", "10.0.0.5") and read.path_skew_ms == 50
+    assert [read.interface_of(path) for path in (0, 1)] == ["eth1", "10.0.0.5"]
+    alone = config.parse(STREAM, PATH).streams[0]
+    assert [alone.interface_of(path) for path in (0, 1)] == ["lo", "lo"] and alone.path_skew_ms == 10
+
+
+@pytest.mark.parametrize("written, told", [
+    ('["eth1", "eth2", "eth3"]', "a list of 2, got a list of 3"), ("[]", "a list of 2, got a list of 0"), ('["eth1", "a b"]', "got 'a b'"),
+    ('["eth1", 2]', "got 2"), ("7", "a list of two for two paths (ST 2022-7), got 7")])
+def test_a_list_of_interfaces_that_cannot_be_is_refused(written, told):
+    with pytest.raises(ConfigurationError) as refused:
+        config.parse(STREAM.replace('"lo"', written), PATH)
+    [problem] = refused.value.problems
+    assert "[[stream]] 1 interface" in problem and told in problem
+
+
 def test_an_interface_may_be_an_address():
-    assert config.parse(STREAM.replace('"lo"', '"10.0.0.5"'), PATH).streams[0].interface == "10.0.0.5"
+    assert config.parse(STREAM.replace('"lo"', '"10.0.0.5"'), PATH).streams[0].interfaces == ("10.0.0.5",)
 
 
 def test_names_of_streams_are_unique():

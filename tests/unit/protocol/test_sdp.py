@@ -266,13 +266,6 @@ def test_a_filter_for_another_group_is_not_used():
 # ---- which flow -----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_leg_of_a_dup_group_is_taken_and_noted():
-    text = VIDEO.replace("t=0 0\n", "t=0 0\na=group:DUP one two\n") + "a=mid:one\n" + SECOND_VIDEO + "a=mid:two\n"
-    flow = video(text)
-    assert (flow.group, flow.source_address) == ("239.10.10.1", "192.168.10.20")
-    assert "leg one" in flow.notes[0] and "one two" in flow.notes[0]
-
-
 def test_a_dup_group_that_names_a_missing_leg_is_received():
     assert video(VIDEO.replace("t=0 0\n", "t=0 0\na=group:DUP one two\n") + "a=mid:one\n").group == "239.10.10.1"
 
