@@ -166,7 +166,7 @@ def test_files_are_read_within_limits(tmp_path):
 
 
 def stream(**places):
-    return config.StreamConfig(name="scope", title="", interface="lo", video=str(places["video"]), metadata=tuple(filter(None, [places.get("metadata")])), audio=None)
+    return config.StreamConfig(name="scope", title="", interfaces=("lo",), video=str(places["video"]), metadata=tuple(filter(None, [places.get("metadata")])), audio=None)
 
 
 def test_a_device_that_is_off_is_waited_for_but_a_file_is_a_mistake(tmp_path):

@@ -116,7 +116,7 @@ ENCODERS = {"encode.scope.expert", "encode.scope.expert.vp8"}
 def test_only_stages_that_are_made_of_what_changed_are_started_anew(tmp_path):
     assert changed(tmp_path) == changed(tmp_path, title="Another") == set()
     assert changed(tmp_path, lambda flow: replace(flow, notes=("words",), title="Camera 2")) == set()
-    assert changed(tmp_path, lambda flow: replace(flow, port=6000)) == changed(tmp_path, interface="eth1") == {"ingest.scope"}
+    assert changed(tmp_path, lambda flow: replace(flow, port=6000)) == changed(tmp_path, interfaces=("eth1",)) == {"ingest.scope"}
     assert changed(tmp_path, lambda flow: replace(flow, format=VideoFormat(640, 360))) == {"ingest.scope", "convert.scope"} | ENCODERS
     assert changed(tmp_path, lambda flow: replace(flow, format=VideoFormat(1280, 720, colorimetry="BT2020"))) >= ENCODERS
 

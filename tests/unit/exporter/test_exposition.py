@@ -22,7 +22,7 @@ def segment(tmp_path):
     groups = [("exporter", metrics.EXPORTER, {}), ("exporter", metrics.EXPORTER_STREAM, {}), ("fanout.0", metrics.FANOUT, {}), ("fanout.0", metrics.FANOUT_STREAM, {}),
               ("fanout.0", metrics.FANOUT_RENDITION, {}), ("fanout.0", metrics.FANOUT_AUDIENCE, {}), ("gateway", metrics.GATEWAY, {}), ("encode.scope.expert", metrics.ENCODE, {}),
               ("encode.scope.expert", metrics.ENCODE_RENDITION, {}), ("encode.scope.expert", metrics.ENCODE_RENDITION, {"rendition": "expert.half"}),
-              ("convert.scope", metrics.CONVERT, {}), ("metadata.scope", metrics.METADATA, {}), ("ingest.scope", metrics.INGEST, {}),
+              ("convert.scope", metrics.CONVERT, {}), ("metadata.scope", metrics.METADATA, {}), ("ingest.scope", metrics.INGEST, {}), ("ingest.scope", metrics.INGEST_PATH, {"path": "a"}),
               ("hospital", metrics.HOSPITAL, {}), ("hospital", metrics.HOSPITAL_STREAM, {}),
               ("supervisor", metrics.SUPERVISOR, {"stage": "ingest.scope"}), ("supervisor", metrics.SUPERVISOR_SELF, {}),
               ("supervisor", metrics.SUPERVISOR_STREAM, {})]

@@ -95,7 +95,7 @@ def test_the_grandmaster_is_shown_and_its_changes_are_counted(watched):
 
 
 def test_an_interface_that_is_not_there_is_a_link_that_is_down(watched):
-    watched.follow(interface="nothere0")
+    watched.follow(interfaces=("nothere0",))
     watched.look(**GOOD)
     assert watched.look(**GOOD)["status"]["link"] == "unhealthy"
 
