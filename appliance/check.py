@@ -36,7 +36,9 @@ def run(options: argparse.Namespace) -> int:
         flows = topology.flows[stream.name]
         legs = " and ".join(f"{leg.group}:{leg.port} on {stream.interface_of(number)}" for number, leg in enumerate(flows.video.legs))
         print(f"  {stream.name}: {flows.video.format} from {legs}"
-              + (f", metadata from {' and '.join(flow.place for flow in flows.metadata)}" if flows.metadata else ", no metadata"))
+              + (f", metadata from {' and '.join(flow.place for flow in flows.metadata)}" if flows.metadata else ", no metadata")
+              + (f", sound from {flows.audio.group}:{flows.audio.port} for {'everyone' if stream.sound_for == 'everyone' else 'experts'}" if flows.audio
+                 else ", no sound"))
         for note in notes(stream, topology):
             print(f"    note: {note}")
     for note in encoder_notes(config.encoder) + hospital_notes(config):
@@ -63,8 +65,7 @@ def encoder_notes(encoder: EncoderConfig) -> list[str]:
 def notes(stream: StreamConfig, topology: Topology) -> list[str]:
     """What a person should know of a stream that runs all the same."""
     flows = topology.flows[stream.name]
-    sound = ["sound is not received yet: the picture and its metadata are, the audio flow is left alone"] if stream.audio else []
-    return [note for flow in (flows.video, *flows.metadata) for note in flow.notes] + _path_notes(stream, flows.video) + sound
+    return [note for flow in (flows.video, *flows.metadata, flows.audio) if flow for note in flow.notes] + _path_notes(stream, flows.video)
 
 
 def _path_notes(stream: StreamConfig, video: VideoFlow) -> list[str]:
@@ -107,7 +108,9 @@ def unusable(_: Config, flows: Mapping[str, Flows], streams: Sequence[StreamConf
         if len(broken) == len(stream.interfaces):  # one path is enough to begin; notes() says what is wrong with the other
             problems += broken
         found = flows.get(stream.name)
-        for key, flow in (*(("video", leg) for leg in found.video.legs), *(("metadata", flow) for flow in found.metadata if flow.url is None)) if found else ():
+        flows_of = (*(("video", leg) for leg in found.video.legs), *(("metadata", flow) for flow in found.metadata if flow.url is None),
+                    *(("audio", leg) for leg in (found.audio.legs if found.audio else ()))) if found else ()
+        for key, flow in flows_of:
             if not ipaddress.ip_address(flow.group).is_multicast:
                 with _noting(problems):
                     _check_own_address(f'stream "{stream.name}", {key}: the address in its c= line', flow.group)

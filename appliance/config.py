@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import ConfigurationError
-from appliance.frame import Level, PlanarFormat, VideoFormat, planar_within
+from appliance.frame import Audience, Level, PlanarFormat, VideoFormat, planar_within
 from appliance.hospital_config import PacsConfig, WorklistConfig, is_station, read_pacs, read_worklist
 from appliance.toml_table import Table, is_address
 
@@ -35,6 +35,8 @@ PATH_SKEW_MS_DEFAULT, PATH_SKEW_MS_MAX = 10, 50
 """How far two paths may be apart: ST 2022-7 class A (also the default), and class B."""
 
 RECEPTIONS = ("auto", "packet-ring", "socket")
+SOUND_FOR = ("expert", "everyone")
+AUDIO_CHANNEL_MAX = 64
 
 _TITLE_EXPECTED = f"1 to {TITLE_CHARACTERS_MAX} printable characters"
 _STREAM_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -131,6 +133,12 @@ class StreamConfig:
     station: str = ""  # what the worklist calls the place or device whose cases are this stream's
     metadata_authority: Path | None = None  # PEM file that vouches for wss:// servers; None: what this machine trusts
     class_title: str = ""  # what a class is told instead of the title, which may name the theatre
+    sound_for: str = "expert"
+    audio_channels: tuple[int, ...] = ()  # one for both sides, or one for the left and one for the right, from 1; empty: as the SDP says
+
+    def is_heard_by(self, audience: Audience) -> bool:
+        """Whether that audience is sent the sound: voices tell who speaks, so that a class hears them only where it is said."""
+        return self.audio is not None and (audience is Audience.EXPERT or self.sound_for == "everyone")
 
     @property
     def interface(self) -> str:
@@ -345,6 +353,8 @@ def _streams(top: Table) -> tuple[StreamConfig, ...]:
             receive=table.choice("receive", "auto", RECEPTIONS),
             station=table.text("station", "", is_station, "a scheduled station AE title or station name: 1 to 16 printable characters"),
             metadata_authority=table.path("metadata_authority"),
+            sound_for=table.choice("sound_for", "expert", SOUND_FOR),
+            audio_channels=table.integers("audio_channels", 1, AUDIO_CHANNEL_MAX, 2),
         ))
         table.close()
     return tuple(streams)
@@ -415,7 +425,9 @@ interface = "lo"                   # where the multicast groups are joined: a na
 video = "endoscope.sdp"            # a path or an http(s) URL
 # metadata = "endoscope-metadata.sdp"   # or a list: the first describes the picture; "wss://..." carries the packets themselves
 # metadata_authority = "plant-ca.crt"   # PEM; who vouches for wss:// servers; default: whom this machine trusts
-# audio = "room.sdp"              # sound is not received yet
+# audio = "room.sdp"               # ST 2110-30 sound
+# sound_for = "expert"             # who hears it: "expert", or "everyone". Voices tell who speaks and what they say of the patient
+# audio_channels = [1, 2]          # which channels go left and right, or one for both; default: all, mixed down as the SDP's channel-order says
 # receive = "auto"                 # auto: a packet ring where the kernel and CAP_NET_RAW allow it, else a socket; or "packet-ring", "socket"
 # station = "ENDO3"                # what the worklist calls this theatre: scheduled station AE title, or station name
 

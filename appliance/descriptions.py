@@ -20,7 +20,7 @@ ANSWER_LIMIT_S = 5.0
 BYTES_MAX = 64 * 1024
 REDIRECTIONS_MAX = 3
 AT_ONCE_MAX = 16
-_READERS: dict[str, Callable[[str, str], sdp.Flow]] = {"video": sdp.video_flow, "metadata": sdp.metadata_flow}
+_READERS: dict[str, Callable[[str, str], sdp.Flow]] = {"video": sdp.video_flow, "metadata": sdp.metadata_flow, "audio": sdp.audio_flow}
 """How the SDP of each key of a stream is read."""
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 _REDIRECTIONS = (301, 302, 303, 307, 308)
@@ -72,18 +72,20 @@ def shown(place: str) -> str:
 def places(stream: StreamConfig) -> dict[str, str]:
     """The SDPs that a stream names, by key: "video", "metadata", and "metadata 2" and so on where there are several. A WebSocket has none."""
     metadata = {f"metadata {number}" if number > 1 else "metadata": place for number, place in enumerate(stream.metadata, 1)}
-    return {"video": stream.video} | {key: place for key, place in metadata.items() if not is_websocket(place)}
+    audio = {"audio": stream.audio} if stream.audio else {}
+    return {"video": stream.video} | {key: place for key, place in metadata.items() if not is_websocket(place)} | audio
 
 
 def flows_of(stream: StreamConfig, described: Mapping[str, sdp.Flow]) -> Flows:
     """A stream's flows from those that the SDPs of places() describe."""
     left = iter([flow for key, flow in described.items() if key.startswith("metadata")])
-    return Flows(described["video"], tuple(sdp.websocket_metadata_flow(place) if is_websocket(place) else next(left) for place in stream.metadata))
+    metadata = tuple(sdp.websocket_metadata_flow(place) if is_websocket(place) else next(left) for place in stream.metadata)
+    return Flows(described["video"], metadata, described.get("audio"))
 
 
 def described_by(stream: StreamConfig, flows: Flows) -> dict[str, sdp.Flow]:
     """The other way round: the flow of each of places()."""
-    return dict(zip(places(stream), (flows.video, *(flow for flow in flows.metadata if flow.url is None))))
+    return dict(zip(places(stream), (flows.video, *(flow for flow in flows.metadata if flow.url is None), flows.audio)))
 
 
 def read_flows(stream: StreamConfig) -> Flows:
@@ -127,6 +129,10 @@ async def _read_stream(stream: StreamConfig) -> Flows:
 
     found = dict(await asyncio.gather(*(read_one(key, place) for key, place in places(stream).items())))
     problems = [problem for found_one in found.values() if isinstance(found_one, ConfigurationError) for problem in found_one.problems]
+    audio = found.get("audio")
+    if isinstance(audio, sdp.AudioFlow) and max(stream.audio_channels, default=1) > audio.channels:
+        problems += ConfigurationError(f'stream "{stream.name}", audio_channels', f"channels of 1 to {audio.channels}, which are all that {shown(stream.audio)} has",
+                                       ", ".join(map(str, stream.audio_channels))).problems
     if problems:
         raise ConfigurationError.of(problems)
     return flows_of(stream, found)

@@ -88,6 +88,16 @@ class Table:
         """true or false."""
         return self._take(key, bool, "true or false", default)
 
+    def integers(self, key: str, low: int, high: int, most: int) -> tuple[int, ...]:
+        """A list of at most `most` whole numbers from low to high, both included; empty where it is missing."""
+        expected = f"a list of at most {most} whole numbers from {low} to {high}"
+        value = self._take(key, list, expected, [])
+        wrong = [item for item in value if not isinstance(item, int) or isinstance(item, bool) or not low <= item <= high]
+        if wrong or len(value) > most:
+            self.report(key, expected, _shown(wrong[0]) if wrong else f"{len(value)} of them")
+            return ()
+        return tuple(value)
+
     def strings(self, key: str, default: tuple[str, ...], accepts: Callable[[str], bool], expected: str) -> tuple[str, ...]:
         """A list of strings that `accepts` is true of."""
         value = self._take(key, list, f"a list of {expected}", list(default))

@@ -34,6 +34,8 @@ HISTORY_BYTES_MAX = 512 << 20
 HOSPITAL = "hospital"
 # Shared stages that look at no other stage's counters.
 _READS_OWN = ("appliance.fanout", "appliance.hospital")
+# 160 ms of Opus; the largest frame has 1275 octets (RFC 6716 section 3.4).
+OPUS_SLOTS, OPUS_BYTES_MAX = 16, 1536
 
 
 @dataclass(frozen=True)
@@ -148,18 +150,19 @@ def _shared_segments(name: str, config: Config, declared: tuple) -> Iterator[Seg
 
 def _inputs(module: str, stream: StreamConfig, flows: Flows, encoder: EncoderConfig) -> Hashable:
     """What a stage of a stream is made of, besides its rings. Not the stream's title: a new one takes no restart."""
-    video, metadata = _received(flows.video), tuple(_received(flow) for flow in flows.metadata)
+    video, metadata, audio = _received(flows.video), tuple(_received(flow) for flow in flows.metadata), _received(flows.audio)
     return {
         "appliance.ingest": (video, stream.interfaces, stream.receive, stream.path_skew_ms),
         "appliance.convert": video.format,
         "appliance.encode": (video.format, encoder),
         "appliance.metadata": (metadata, stream.interfaces, stream.metadata_authority),
+        "appliance.sound": (audio, stream.interfaces, stream.audio_channels),
     }[module]
 
 
-def _received(flow: Flow) -> Flow:
+def _received(flow: Flow | None) -> Flow | None:
     """A flow without the words that are for people."""
-    return replace(flow, notes=(), title="")
+    return flow and replace(flow, notes=(), title="")
 
 
 def _stages(config: Config, workers: list[str], flows: Mapping[str, Flows]) -> Iterator[tuple]:
@@ -170,6 +173,7 @@ def _stages(config: Config, workers: list[str], flows: Mapping[str, Flows]) -> I
         declared = [({}, metrics.FANOUT)]
         for stream in config.streams:
             declared += [({"stream": stream.name}, metrics.FANOUT_STREAM)]
+            declared += [({"stream": stream.name}, metrics.FANOUT_SOUND)]  # with sound or without: cells that are in use do not move
             declared += [({"stream": stream.name, "audience": audience.value}, metrics.FANOUT_AUDIENCE) for audience in Audience]
             declared += [({"stream": stream.name, "audience": rendition.audience.value, "rendition": rendition.name, "coding": rendition.coding.name},
                           metrics.FANOUT_RENDITION) for rendition in RENDITIONS]
@@ -188,6 +192,8 @@ def _stages(config: Config, workers: list[str], flows: Mapping[str, Flows]) -> I
         yield f"convert.{stream.name}", "appliance.convert", ((scope, metrics.CONVERT),), (), stream.name
         if stream.metadata:
             yield f"metadata.{stream.name}", "appliance.metadata", ((scope, metrics.METADATA),), (), stream.name
+        if stream.audio:
+            yield f"sound.{stream.name}", "appliance.sound", ((scope, metrics.SOUND),), (), stream.name
         paths = zip(PATHS, flows[stream.name].video.legs)
         by_path = tuple((scope | {"path": path}, metrics.INGEST_PATH) for path, _ in paths)
         yield f"ingest.{stream.name}", "appliance.ingest", ((scope, metrics.INGEST), *by_path), (), stream.name
@@ -230,6 +236,8 @@ def _rings(stream: StreamConfig, flows: Flows, workers: list[str], config: Confi
             slots, slot_bytes = _units(coding.level, encoder, video)
             yield RingSpec(f"units.{name}.{coding.name}.{number}", slots, slot_bytes, EVERY, coding.codec.value.encode(),
                            _encoder_of(name, coding), (worker,) * len(coding.serves))
+        if stream.audio:
+            yield RingSpec(f"opus.{name}.{number}", OPUS_SLOTS, OPUS_BYTES_MAX, EVERY, b"opus", f"sound.{name}", (worker,))
         if stream.metadata:
             for audience in Audience:
                 yield RingSpec(f"records.{name}.{audience.value}.{number}", RECORD_SLOTS, RECORD_BYTES_MAX, EVERY, b"record",

@@ -3,8 +3,8 @@
 # cython: embedsignature=True
 """Fan-out of access units to viewers: packetised once, encrypted and sent to each, all in C on a thread of its own.
 
-Used by appliance/fanout, which is the control plane (ICE, DTLS, RTCP). A master key is given to add_viewer once: another viewer with the
-same key would use its packet indices for other octets. The work is kernels/fanout.c.
+Used by appliance/fanout, which is the control plane (ICE, DTLS, RTCP). A master key is given to add_viewer once for each SSRC: another viewer
+with the same key and SSRC would use its packet indices for other octets. The work is kernels/fanout.c.
 """
 import os
 from collections import namedtuple
@@ -15,7 +15,7 @@ from cext.ring cimport RingReader, ring
 
 cdef extern from "fanout.h" nogil:
     enum: RENDITION_COUNTERS, BUCKETS_MAX, FANOUT_RENDITIONS_MAX, FANOUT_VIEWERS_MAX, NACKS_PER_CALL_MAX, RTP_MID_BYTES_MAX
-    enum: FANOUT_UNKNOWN, FANOUT_FULL, FANOUT_NO_RENDITION, FANOUT_DIFFERENT, CODEC_H264, CODEC_VP8, SRTP_KEY_BYTES
+    enum: FANOUT_UNKNOWN, FANOUT_FULL, FANOUT_NO_RENDITION, FANOUT_DIFFERENT, CODEC_H264, CODEC_VP8, CODEC_OPUS, SRTP_KEY_BYTES
     enum: SEND_SEGMENTED, SEND_BATCHED, SEND_SINGLY
     struct fanout_c "fanout":
         pass
@@ -74,7 +74,7 @@ ViewerStats = namedtuple("ViewerStats", "packets octets last_rtp_timestamp last_
 _COUNTERS = ("units gaps units_refused packets_made packets octets send_calls send_errors eagains gso_fallbacks skips resends resends_refused "
              "keyframes_wanted packetise_ns encrypt_ns send_ns skew_sum_ns skew_max_ns latency_sum_ns viewers")
 RenditionStats = namedtuple("RenditionStats", _COUNTERS + " latency_buckets skew_buckets")
-_CODECS = {b"h264": CODEC_H264, b"vp8": CODEC_VP8}
+_CODECS = {b"h264": CODEC_H264, b"vp8": CODEC_VP8, b"opus": CODEC_OPUS}
 
 
 cdef int _check_range(str name, object value, int low, int high) except -1:
@@ -141,12 +141,12 @@ cdef class Fanout:
         return fanout_keyframe_fd(self.pointer)
 
     def add_rendition(self, RingReader reader not None, bytes codec not None, uint32_t ssrc):
-        """Serves the ring of access units (policy EVERY) from now on; codec is b"h264" or b"vp8". Returns the rendition's number.
+        """Serves the ring of access units (policy EVERY) from now on; codec is b"h264", b"vp8" or b"opus". Returns the rendition's number.
 
         Viewers can move between renditions of one codec and SSRC.
         """
         if codec not in _CODECS:
-            raise ValueError(f"a codec is b'h264' or b'vp8', not {codec!r}")
+            raise ValueError(f"a codec is b'h264', b'vp8' or b'opus', not {codec!r}")
         cdef int number, kind = _CODECS[codec]
         with nogil:
             number = fanout_add_rendition(self.pointer, reader.pointer, reader.index, reader.doorbell, kind, ssrc)

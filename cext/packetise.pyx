@@ -8,7 +8,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "packetise.h" nogil:
-    enum: CODEC_H264, CODEC_VP8, UNIT_PACKETS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN
+    enum: CODEC_H264, CODEC_VP8, CODEC_OPUS, UNIT_PACKETS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN
     enum: PACKETISE_EMPTY, PACKETISE_MALFORMED, PACKETISE_TOO_LARGE
     struct packet:
         uint16_t payload_bytes
@@ -24,12 +24,12 @@ cdef extern from "packetise.h" nogil:
                                 const history *packets, uint64_t first_index)
 
 PAYLOAD_MAX, PACKETS_MAX = PAYLOAD_BYTES_MAX, UNIT_PACKETS_MAX
-_CODECS = {b"h264": CODEC_H264, b"vp8": CODEC_VP8}
+_CODECS = {b"h264": CODEC_H264, b"vp8": CODEC_VP8, b"opus": CODEC_OPUS}
 _REFUSALS = {PACKETISE_EMPTY: "empty", PACKETISE_MALFORMED: "malformed", PACKETISE_TOO_LARGE: "too_large"}
 
 
 def packetise(bytes codec, bytes unit, size_t payload_bytes_max=PAYLOAD_BYTES_MAX):
-    """The payloads of an access unit (Annex B, or one VP8 frame) and their marker bits: ([bytes], [bool]).
+    """The payloads of an access unit (Annex B, one VP8 frame, or one of Opus) and their marker bits: ([bytes], [bool]).
 
     ValueError("empty" | "malformed" | "too_large") where the fan-out would refuse the unit.
     """

@@ -7,6 +7,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from appliance.fanout.offer import UNPROCESSABLE, Offer, OfferedCodec, OfferedSection, OfferRefused
+from appliance.fanout.sound import Tuning
 from appliance.frame import Audience, Codec, Rendition
 from appliance.protocol.h264 import DECODES, Profile
 
@@ -54,6 +55,16 @@ class LocalVideo:
     cname: str
     level_idc: int
     session_number: int
+    sound_ssrc: int = 0  # 0: this viewer hears nothing
+
+
+def tuning(offer: Offer) -> Tuning | None:
+    """How the viewer wants its sound; None if it cannot receive any."""
+    sound = offer.sound
+    if sound is None:
+        return None
+    mid_id = sound.extensions.get(MID, (0, False))[0] if len(sound.mid) <= MID_BYTES_MAX else 0
+    return Tuning(sound.payload_type, sound.mid, mid_id)
 
 
 def choose(offer: Offer, audience: Audience, sent: Profile, available: Container[str]) -> Choice:
@@ -74,13 +85,16 @@ def choose(offer: Offer, audience: Audience, sent: Profile, available: Container
 
 def write(offer: Offer, choice: Choice, transport: LocalTransport, video: LocalVideo) -> str:
     """The SDP of the answer."""
-    served = [offer.video] + ([offer.application] if offer.application >= 0 else [])
+    heard = offer.sound.section if offer.sound and video.sound_ssrc else -1
+    served = [offer.video] + [section for section in (offer.application, heard) if section >= 0]
     lines = ["v=0", f"o=- {video.session_number} 1 IN IP4 127.0.0.1", "s=-", "t=0 0"]
     lines += ["a=group:BUNDLE " + " ".join(offer.sections[i].mid for i in sorted(served))] if offer.bundled else []
     lines += [f"a=msid-semantic: WMS {video.stream}"]
     for i, section in enumerate(offer.sections):
         if i == offer.video:
             lines += _opening(section, transport, str(choice.coding.payload_type)) + _video(offer, choice, video)
+        elif i == heard:
+            lines += _opening(section, transport, str(offer.sound.payload_type)) + _sound(offer, video)
         elif i == offer.application:
             lines += _opening(section, transport, "webrtc-datachannel")
             lines += [f"a=sctp-port:{SCTP_PORT}", f"a=max-message-size:{MESSAGE_BYTES_MAX}"]
@@ -118,6 +132,17 @@ def _video(offer: Offer, choice: Choice, video: LocalVideo) -> list[str]:
         lines += [f"a=rtpmap:{payload_type} VP8/90000"]
     lines += [f"a=rtcp-fb:{payload_type} {name}" for name in _FEEDBACK if name in choice.coding.feedback]
     return lines + [f"a=ssrc:{video.ssrc} cname:{video.cname}", f"a=ssrc:{video.ssrc} msid:{video.stream} {track}"]
+
+
+def _sound(offer: Offer, video: LocalVideo) -> list[str]:
+    sound, mid_id = offer.sound, tuning(offer).mid_id
+    stream, track = f"{video.stream}-sound", "sound"
+    lines = [f"a=extmap:{number}{'/sendonly' if limited else ''} {uri}" for uri, (number, limited) in sound.extensions.items() if (uri, number) == (MID, mid_id)]
+    # A MediaStream of its own: a browser delays a picture to meet the sound of its own stream, and the picture must not wait.
+    lines += ["a=sendonly", f"a=msid:{stream} {track}", "a=rtcp:9 IN IP4 0.0.0.0", "a=rtcp-mux"]
+    lines += ["a=rtcp-rsize"] if sound.reduced_size else []
+    lines += [f"a=rtpmap:{sound.payload_type} opus/48000/2", f"a=fmtp:{sound.payload_type} minptime=10;sprop-stereo=1;stereo=1;useinbandfec=0", "a=ptime:10"]
+    return lines + [f"a=ssrc:{video.sound_ssrc} cname:{video.cname}", f"a=ssrc:{video.sound_ssrc} msid:{stream} {track}"]
 
 
 def _rejected(section: OfferedSection, transport: LocalTransport) -> list[str]:

@@ -68,12 +68,24 @@ class OfferedSection:
 
 
 @dataclass(frozen=True)
+class OfferedSound:
+    """Where and how the viewer can receive sound; `extensions` as the video's."""
+
+    section: int
+    payload_type: int
+    mid: str
+    extensions: dict[str, tuple[int, bool]]
+    reduced_size: bool
+
+
+@dataclass(frozen=True)
 class Offer:
     """A viewer's offer. `video` and `application` are places in `sections`; -1 without a data channel."""
 
     sections: tuple[OfferedSection, ...]
     video: int
     application: int
+    sound: OfferedSound | None  # Opus, bundled with the video; else there is none
     bundled: bool
     codecs: tuple[OfferedCodec, ...]
     extensions: dict[str, tuple[int, bool]]  # URI -> (id, whether the offer limited its direction)
@@ -113,7 +125,8 @@ def parse_offer(text: str) -> Offer:
         raise OfferRefused(MALFORMED, "each media section needs an a=mid of its own (RFC 9143)")
     data = session.media[application] if application >= 0 else None
     return Offer(
-        sections=tuple(_section(section) for section in session.media), video=video, application=application, bundled=media.mid in bundle,
+        sections=tuple(_section(section) for section in session.media), video=video, application=application,
+        sound=_sound(session, media.mid, bundle), bundled=media.mid in bundle,
         codecs=tuple(_codecs(media)), extensions=_extensions(media), reduced_size=_has(media, "rtcp-rsize"),
         receiver_round_trip=any("rcvr-rtt" in value for value, _ in media.attributes("rtcp-xr")),
         max_message_bytes=_number(data, "max-message-size", MAX_MESSAGE_BYTES_DEFAULT), sctp_port=_number(data, "sctp-port", 5000),
@@ -153,6 +166,18 @@ def _is_offered(media: Media) -> bool:
 
 def _is_receivable_video(media: Media) -> bool:
     return media.kind == "video" and _is_offered(media) and media.protocol in RTP_OVER_DTLS and _direction(media) in ("recvonly", "sendrecv")
+
+
+def _sound(session: Session, video_mid: str, bundle: set[str]) -> OfferedSound | None:
+    """The first section that can receive Opus over the video's transport."""
+    for i, media in enumerate(session.media):
+        receives = media.kind == "audio" and _is_offered(media) and media.protocol in RTP_OVER_DTLS and _direction(media) in ("recvonly", "sendrecv")
+        if receives and {media.mid, video_mid} <= bundle and _has(media, "rtcp-mux"):
+            coding = {value.partition(" ")[0]: value.partition(" ")[2].strip().lower() for value, _ in media.attributes("rtpmap")}
+            payload_type = next((number for number in media.payload_types if coding.get(str(number)) == "opus/48000/2"), None)
+            if payload_type is not None:
+                return OfferedSound(i, payload_type, media.mid, _extensions(media), _has(media, "rtcp-rsize"))
+    return None
 
 
 def _is_data_channel(media: Media) -> bool:

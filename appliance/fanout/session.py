@@ -22,10 +22,11 @@ from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import JOIN_INTERVAL_S, Rendition
 from appliance.fanout.rounds import Rounds
 from appliance.fanout.seen import Witness, reply
+from appliance.fanout.sound import Listener, Sound
 from appliance.fanout.viewer_report import ViewerReport
 from appliance.frame import Audience, Level
 from appliance.protocol import rtcp
-from cext.fanout import Fanout
+from cext.fanout import Fanout, ViewerStats
 from cext.messages import Recipient
 
 # From the answer to the end of the DTLS handshake. A person at a browser needs none of it; a dead one must not stay.
@@ -40,7 +41,7 @@ UNAVAILABLE = 503
 # up to 500 ms for a wish to show every picture at once, and smooths nothing.
 PLAYOUT_DELAY = {Audience.EXPERT: (0, 0), Audience.CLASS: (2, 15)}
 
-_VIDEO_RATE_HZ = 90_000
+_VIDEO_RATE_HZ, _SOUND_RATE_HZ = 90_000, 48_000
 _SECOND_NS = 1_000_000_000
 
 
@@ -61,11 +62,14 @@ class Session:
     """A viewer's session. The hooks' events come in as methods without underscore."""
 
     def __init__(self, surroundings: Surroundings, offer: Offer, choice: answer.Choice, renditions: Mapping[Level, Rendition],
-                 feed: RecordFeed | None, audience_clock: clock.AudienceClock) -> None:
-        """`renditions`: what the viewer may be sent, the levels of one rendition; `audience_clock`: of every time that it is told."""
+                 feed: RecordFeed | None, audience_clock: clock.AudienceClock, sound: Sound | None = None) -> None:
+        """`renditions`: what the viewer may be sent, the levels of one rendition; `audience_clock`: of every time that it is told; `sound`: what
+        it may hear."""
         self._shared, self._offer, self._choice, self._feed = surroundings, offer, choice, feed
         self._clock = audience_clock
         self._place = Place(surroundings.fanout, renditions, surroundings.needs_bps)
+        tuning = answer.tuning(offer)
+        self._listener: Listener | None = sound.listener(tuning) if sound is not None and tuning is not None else None
         self._begun_ns = clock.monotonic_ns()
         self._candidates = {(candidate.host, candidate.port) for candidate in offer.candidates}
         self._path_selected, self._ended = asyncio.Event(), asyncio.Event()
@@ -135,6 +139,17 @@ class Session:
             self._candidates.add((candidate.host, candidate.port))
             await self._ice.offer_candidate(candidate)
 
+    @property
+    def audience(self) -> Audience:
+        """The viewer's."""
+        return self._place.present.audience
+
+    def hush(self) -> None:
+        """The viewer may hear no more."""
+        if self._listener is not None:
+            self._listener.end()
+            self._listener = None
+
     def attend(self) -> None:
         """A record left something to do: a timer to start, or an end."""
         self._association.attend()
@@ -147,6 +162,8 @@ class Session:
         self._dtls.redirect()
         if self._viewer is not None:
             self._shared.fanout.redirect_viewer(self._viewer, *self._ice.media_path)
+        if self._listener is not None:
+            self._listener.redirect(*self._ice.media_path)
 
     def path_lost(self) -> None:
         """The viewer's consent expired, or the session closes."""
@@ -184,7 +201,7 @@ class Session:
     def feedback(self, compound: bytes) -> None:
         """Feedback came."""
         try:
-            heard = rtcp.parse(compound, self._place.present.ssrc)
+            heard = rtcp.parse(compound, self._place.present.ssrc, self._listener.ssrc if self._listener else 0)
         except ProtocolError as error:
             self._shared.malformed(error.reason)
             return
@@ -193,6 +210,8 @@ class Session:
         now = rtcp.ntp_time(self._unix_ns())
         for report in heard.reports:
             self._note(report, now)
+        for report in heard.sound_reports:
+            self._listener.heard(report)
         if heard.lost:
             self._place.present.nacks.add(len(heard.lost))
             self._place.lost(heard.lost, time.monotonic())
@@ -230,6 +249,8 @@ class Session:
             playout_delay_id=self._choice.playout_delay_id, playout_delay=PLAYOUT_DELAY[rendition.audience],
             mid_id=self._choice.mid_id, mid=self._choice.mid.encode(), abs_send_time_id=self._choice.abs_send_time_id,
             bits_per_s=max(self._shared.needs_bps.values()), timestamp_shift=self._clock.ticks(_VIDEO_RATE_HZ))
+        if self._listener is not None:
+            self._listener.begin(descriptor, remote, keys, self._clock.ticks(_SOUND_RATE_HZ))
         self._place.take(self._viewer, time.monotonic(), random.random())
         rendition.joins.add()
         fanout.take_keyframe_wanted(rendition.identifier)  # the wish of this viewer, said in the next line with its own interval
@@ -254,17 +275,23 @@ class Session:
             if not self._media_seen:
                 self._media_seen = True
                 self._place.present.join_time.observe_ns(stats.first_send_monotonic_ns - self._begun_ns)
-            # The RTP time of this very instant on the capture clock (RFC 3550 section 6.4.1), not of the last packet sent.
-            elapsed = (clock.tai_ns() - stats.last_capture_tai_ns) * _VIDEO_RATE_HZ // _SECOND_NS
-            ntp, ssrc = rtcp.ntp_time(self._unix_ns()), self._place.present.ssrc
-            rtp_timestamp = stats.last_rtp_timestamp + elapsed + self._clock.ticks(_VIDEO_RATE_HZ) & 0xFFFF_FFFF
-            compound = rtcp.sender_report(ssrc, ntp, rtp_timestamp, stats.packets, stats.octets, self._shared.cname.encode())
+            now_tai_ns, ntp, ssrc = clock.tai_ns(), rtcp.ntp_time(self._unix_ns()), self._place.present.ssrc
+            compound = self._sender_report(ssrc, stats, _VIDEO_RATE_HZ, now_tai_ns, ntp)
+            heard = self._listener and self._listener.stats()
+            if heard:
+                compound += self._sender_report(self._listener.ssrc, heard, _SOUND_RATE_HZ, now_tai_ns, ntp)
             if self._reference_times:
                 compound += rtcp.last_reference_times(ssrc, [(viewer, middle, ntp - heard >> 16) for viewer, (middle, heard) in self._reference_times.items()])
                 self._reference_times = {}
             with contextlib.suppress(ConnectionError):
                 self._dtls.transmit_rtcp(compound)
             self._place.tick(stats, time.monotonic())
+
+    def _sender_report(self, ssrc: int, stats: ViewerStats, rate_hz: int, now_tai_ns: int, ntp: int) -> bytes:
+        """The RTP time of this very instant on the capture clock (RFC 3550 section 6.4.1), not of the last packet sent: picture and sound have one."""
+        elapsed = (now_tai_ns - stats.last_capture_tai_ns) * rate_hz // _SECOND_NS
+        rtp_timestamp = stats.last_rtp_timestamp + elapsed + self._clock.ticks(rate_hz) & 0xFFFF_FFFF
+        return rtcp.sender_report(ssrc, ntp, rtp_timestamp, stats.packets, stats.octets, self._shared.cname.encode())
 
     def _note(self, report: rtcp.ReceiverReport, now_ntp: int) -> None:
         round_trip_ns = report.round_trip_ns(now_ntp)
@@ -291,6 +318,7 @@ class Session:
         """Takes the viewer out of everything that would send to it."""
         self._channel_closed()
         self._shared.rounds.leave(self)
+        self.hush()
         if self._viewer is not None:
             self._shared.fanout.remove_viewer(self._viewer)
             self._viewer = None

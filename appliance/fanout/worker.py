@@ -18,6 +18,7 @@ from appliance.fanout.records import RecordFeed
 from appliance.fanout.rendition import Rendition, new_ssrc
 from appliance.fanout.rounds import Rounds
 from appliance.fanout.session import UNAVAILABLE, Session, Surroundings
+from appliance.fanout.sound import Sound
 from appliance.frame import LEVELS, RENDITIONS, Audience, Level
 from appliance.protocol.h264 import Profile, level_idc
 from appliance.runtime.metrics import FANOUT_MALFORMED, FANOUT_PORT_LOST, LATENCY, SKEW_BUCKETS_S
@@ -42,11 +43,13 @@ class Worker:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self.viewers_max = stage.config.server.viewers_max
-        self.fanout = Fanout(STREAMS_MAX * len(RENDITIONS), self.viewers_max,
+        # A viewer that hears has two places.
+        self.fanout = Fanout(STREAMS_MAX * (len(RENDITIONS) + 1), 2 * self.viewers_max,
                              latency_bounds_ns=[round(bound * 1e9) for bound in LATENCY.buckets_s],
                              skew_bounds_ns=[round(bound * 1e9) for bound in SKEW_BUCKETS_S])
         self.renditions: dict[tuple[str, str], Rendition] = {}  # by stream and name
         self.feeds: dict[tuple[str, Audience], RecordFeed] = {}
+        self.sounds: dict[str, Sound] = {}
         self._sessions: dict[str, tuple[Session, asyncio.Task]] = {}
         self._stream_of: dict[str, str] = {}  # of each session
         self._leaving: set[asyncio.Task] = set()
@@ -65,14 +68,21 @@ class Worker:
             self._read(stream)
         gone = {stream for stream, _ in self.renditions} - streams
         for stream in gone:
-            renditions = [self.renditions.pop(key) for key in list(self.renditions) if key[0] == stream]
-            for rendition in renditions:
-                rendition.read(None)
+            served = [self.renditions.pop(key) for key in list(self.renditions) if key[0] == stream]
+            served += [self.sounds.pop(stream)] if stream in self.sounds else []
+            for one in served:
+                one.read(None)
             for key in [key for key in self.feeds if key[0] == stream]:
                 self.feeds.pop(key).read(None)
-            task = asyncio.get_running_loop().create_task(self._take_leave(stream, renditions))
+            task = asyncio.get_running_loop().create_task(self._take_leave(stream, served))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
+        for name, (session, _) in self._sessions.items():
+            if self._stream_of[name] in streams and not self._hears(self._stream_of[name], session.audience):
+                session.hush()
+
+    def _hears(self, stream: str, audience: Audience) -> bool:
+        return self._stage.config.stream(stream).is_heard_by(audience)
 
     def _read(self, stream: str) -> None:
         """Every rendition of a stream, each from its own place at its coding's ring, the levels of one with one SSRC; and every feed."""
@@ -84,6 +94,14 @@ class Worker:
                 continue
             ssrc = ssrcs.setdefault((one.audience, one.codec), new_ssrc())
             self.renditions[stream, one.name] = Rendition(self.fanout, reader, stream, one.name, one.codec.value.encode(), stage.counters, ssrc)
+        opus = stage.readers.get(f"opus.{stream}.{_number(stage)}")
+        if stream in self.sounds:
+            self.sounds[stream].read(opus)
+        elif opus is not None:
+            taken = {rendition.ssrc for (owner, _), rendition in self.renditions.items() if owner == stream}
+            # A viewer's picture and sound have the same keys, so that their SSRCs must differ (RFC 3711 section 9.1).
+            ssrc = next(ssrc for ssrc in iter(new_ssrc, None) if ssrc not in taken)
+            self.sounds[stream] = Sound(self.fanout, opus, stream, stage.counters, ssrc)
         for audience in Audience:
             records = stage.readers.get(f"records.{stream}.{audience.value}.{_number(stage)}")
             if (stream, audience) in self.feeds:
@@ -91,15 +109,15 @@ class Worker:
             else:
                 self.feeds[stream, audience] = RecordFeed(records, audience, self.viewers_max)
 
-    async def _take_leave(self, stream: str, renditions: list[Rendition]) -> None:
-        """Ends the sessions of a stream that is gone, then lets go of its renditions. A stream of that name that comes meanwhile has its own."""
+    async def _take_leave(self, stream: str, served: list[Rendition | Sound]) -> None:
+        """Ends the sessions of a stream that is gone, then lets go of its renditions and sound. A stream of that name that comes meanwhile has its own."""
         tasks = [self._sessions[name][1] for name, owner in self._stream_of.items() if owner == stream and name in self._sessions]
         for name in [name for name, owner in self._stream_of.items() if owner == stream]:
             self._sessions[name][0].end()
         if tasks:
             await asyncio.wait(tasks)
-        for rendition in renditions:
-            rendition.close()
+        for one in served:
+            one.close()
 
     @property
     def viewers(self) -> int:
@@ -120,10 +138,11 @@ class Worker:
         available = {rendition for known, rendition in self.renditions if known == stream}
         choice = answer.choose(offer, audience, Profile(self._stage.config.encoder.h264_profile), available)
         levels = {one.level: self.renditions[stream, one.name] for one in frame.Rendition.named(choice.rendition).levels if one.name in available}
-        session = Session(self._shared, offer, choice, levels, self.feeds.get((stream, audience)), self._stage.clock_of(stream, audience))
+        sound = self.sounds.get(stream) if self._hears(stream, audience) else None
+        session = Session(self._shared, offer, choice, levels, self.feeds.get((stream, audience)), self._stage.clock_of(stream, audience), sound)
         self._opening.add(name)
         try:
-            text = await session.open(self._video(stream, levels[Level.FULL]))
+            text = await session.open(self._video(stream, levels[Level.FULL], sound))
         finally:
             self._opening.discard(name)
         task = asyncio.create_task(session.run(), name=f"session {name}")
@@ -159,8 +178,8 @@ class Worker:
     def count(self) -> None:
         """Brings the counters of every rendition and of the media port up to date."""
         self._shared.ports.count()
-        for rendition in self.renditions.values():
-            rendition.count()
+        for served in (*self.renditions.values(), *self.sounds.values()):
+            served.count()
 
     def serve_keyframe_wishes(self) -> None:
         """The C side wants keyframes: a viewer fell behind, or an encoder's numbering has a gap."""
@@ -194,10 +213,11 @@ class Worker:
         if not task.cancelled() and task.exception() is not None:
             self._stage.log.error("session %s ended by an error", name, exc_info=task.exception())
 
-    def _video(self, stream: str, rendition: Rendition) -> answer.LocalVideo:
+    def _video(self, stream: str, rendition: Rendition, sound: Sound | None) -> answer.LocalVideo:
         format = self._stage.flows[stream].video.format
         shown = self._stage.config.encoder.planar_of(format)
-        return answer.LocalVideo(stream, rendition.ssrc, self._shared.cname, level_idc(shown.width, shown.height, format.picture_rate), secrets.randbits(62))
+        return answer.LocalVideo(stream, rendition.ssrc, self._shared.cname, level_idc(shown.width, shown.height, format.picture_rate), secrets.randbits(62),
+                                 sound.ssrc if sound else 0)
 
     def _current_certificate(self) -> hooks.Certificate:
         if self._certificate.expires - datetime.now(UTC) < CERTIFICATE_LIFE_LEFT:

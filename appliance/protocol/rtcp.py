@@ -45,6 +45,7 @@ class Feedback:
     """All that one compound packet says about our source."""
 
     reports: list[ReceiverReport] = field(default_factory=list)
+    sound_reports: list[ReceiverReport] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
     keyframe: bool = False
     estimate_bps: int | None = None  # what the viewer believes it can receive at most
@@ -56,8 +57,11 @@ def ntp_time(unix_ns: int) -> int:
     return (unix_ns + _UNIX_TO_NTP_S * _SECOND_NS << 32) // _SECOND_NS & 0xFFFF_FFFF_FFFF_FFFF
 
 
-def parse(compound: bytes, ssrc: int) -> Feedback:
-    """Feedback of a compound packet about `ssrc`; unknown kinds and other sources are passed over. ProtocolError("rtcp") if it lies."""
+def parse(compound: bytes, ssrc: int, sound_ssrc: int = 0) -> Feedback:
+    """Feedback of a compound packet about `ssrc`, and reports about `sound_ssrc`; unknown kinds and other sources are passed over.
+
+    ProtocolError("rtcp") if it lies.
+    """
     feedback, position = Feedback(), 0
     while position < len(compound):
         if len(compound) - position < 4:
@@ -69,14 +73,14 @@ def parse(compound: bytes, ssrc: int) -> Feedback:
         body = compound[position + 4:end]
         if first & 0x20 and body:
             body = body[:max(0, len(body) - body[-1])]
-        _read(feedback, kind, first & 0x1F, body, ssrc)
+        _read(feedback, kind, first & 0x1F, body, ssrc, sound_ssrc)
         position = end
     return feedback
 
 
-def _read(feedback: Feedback, kind: int, count: int, body: bytes, ssrc: int) -> None:
+def _read(feedback: Feedback, kind: int, count: int, body: bytes, ssrc: int, sound_ssrc: int) -> None:
     if kind in (RECEIVER_REPORT, SENDER_REPORT):
-        _read_reports(feedback, body[4 if kind == RECEIVER_REPORT else 24:], count, ssrc)
+        _read_reports(feedback, body[4 if kind == RECEIVER_REPORT else 24:], count, ssrc, sound_ssrc)
     elif kind in (TRANSPORT_FEEDBACK, PAYLOAD_FEEDBACK) and len(body) >= 8:
         target, entries = int.from_bytes(body[4:8], "big"), body[8:]
         if kind == TRANSPORT_FEEDBACK and count == NACK and target == ssrc:
@@ -94,13 +98,14 @@ def _read(feedback: Feedback, kind: int, count: int, body: bytes, ssrc: int) -> 
         _read_extended(feedback, body)
 
 
-def _read_reports(feedback: Feedback, blocks: bytes, count: int, ssrc: int) -> None:
+def _read_reports(feedback: Feedback, blocks: bytes, count: int, ssrc: int, sound_ssrc: int) -> None:
     if len(blocks) < count * _REPORT.size:
         raise ProtocolError("rtcp", f"{count} report blocks in {len(blocks)} octets")
     for source, loss, highest, jitter, last, delay in _REPORT.iter_unpack(blocks[:count * _REPORT.size]):
-        if source == ssrc:
+        if source == ssrc or source == sound_ssrc != 0:
             lost = loss & 0xFF_FFFF
-            feedback.reports.append(ReceiverReport(loss >> 24, lost - (lost >> 23 << 24), highest, jitter, last, delay))
+            reports = feedback.reports if source == ssrc else feedback.sound_reports
+            reports.append(ReceiverReport(loss >> 24, lost - (lost >> 23 << 24), highest, jitter, last, delay))
 
 
 def _read_estimate(feedback: Feedback, entries: bytes, ssrc: int) -> None:

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from appliance.errors import SdpError
 from appliance.frame import VideoFormat
+from appliance.protocol import channel_order
 from appliance.protocol.session import Line, Media, Session, connection, parse_session, second_source, source_filter
 from appliance.protocol.timing import SENDER_TYPES
 
-__all__ = ["AudioFlow", "MetadataFlow", "VideoFlow", "audio_flow", "emit_metadata", "emit_video", "metadata_flow", "parse_session", "read_video", "video_flow",
-           "websocket_metadata_flow"]
+__all__ = ["AudioFlow", "MetadataFlow", "VideoFlow", "audio_flow", "emit_audio", "emit_metadata", "emit_video", "metadata_flow", "parse_session", "read_video",
+           "video_flow", "websocket_metadata_flow"]
 
 # What is received, by attribute of VideoFormat; video_flow() refuses every other value by its name. Constant luminance, ICtCp and XYZ would need a
 # colour conversion of their own to be shown as they are meant, a key (alpha) is no picture, and RFC 4175's other samplings are not ST 2110's.
@@ -53,6 +54,9 @@ _SAMPLINGS = {name.lower(): name for name in (
     "ICtCp-4:2:2", "ICtCp-4:4:4", "ICtCp-4:2:0", "RGB", "RGBA", "BGR", "BGRA", "XYZ", "KEY")}
 _DEPTHS = {"8": 8, "10": 10, "12": 12, "16": 16, "16f": 16}
 _UDP_OCTETS_STANDARD, _UDP_OCTETS_MAX = 1460, 8960
+AUDIO_RATES_HZ = (44_100, 48_000, 96_000)
+PACKET_TICKS_MAX = 1920  # 20 ms at 96 kHz
+_CHANNEL_ORDER = re.compile(r"channel-order\s*=\s*\"?([^;\"()]*\([^)]*\))")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +146,16 @@ class AudioFlow(Flow):
     """Bits a sample: 16 or 24."""
     packet_us: int
     """Time of the samples in one packet, microseconds."""
+    groups: tuple[str, ...] = ()
+    """What the channels are, as channel-order says it (ST 2110-30 section 6.2.2); made up for a sender that does not say."""
+
+    @property
+    def packet_ticks(self) -> int:
+        """Samples of each channel in one packet; AES67 writes 0.12, 0.33 and 1.09 ms for 6, 16 and 48 of them."""
+        return round(self.rate_hz * self.packet_us / 1_000_000)
+
+    def __str__(self) -> str:
+        return f"{self.channels} channel(s) ({', '.join(self.groups)}) of {self.depth} bit at {self.rate_hz / 1000:g} kHz"
 
 
 def video_flow(text: str, source: str) -> VideoFlow:
@@ -330,12 +344,31 @@ def _read_metadata(session: Session, media: Media) -> MetadataFlow:
 def _read_audio(session: Session, media: Media) -> AudioFlow:
     notes: list[str] = []
     fields = _flow_fields(session, media, notes)
-    name, _, channels, line = media.encoding()
+    name, rate_hz, words, line = media.encoding()
+    if rate_hz not in AUDIO_RATES_HZ:
+        raise line.refuse("a sample rate of 44100, 48000 or 96000 Hz", str(rate_hz), "Set the sender to one of these.")
+    channels = _number(line, "channels", words or "1", channel_order.CHANNELS_MAX)
     packet_time = next((value for value, _ in media.attributes("ptime")), "1")
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?", packet_time) or Fraction(packet_time) == 0:
         raise media.line.refuse("a packet time in milliseconds, such as a=ptime:1", f"a=ptime:{packet_time}")
-    return AudioFlow(channels=_number(line, "channels", channels or "1", 64), depth=int(name[1:]), packet_us=int(Fraction(packet_time) * 1000),
-                     notes=tuple(notes), **fields)
+    packet_us = round(Fraction(packet_time) * 1000)
+    if not 1 <= rate_hz * packet_us // 1_000_000 <= PACKET_TICKS_MAX:
+        raise media.line.refuse("a packet time of up to 20 ms", f"a=ptime:{packet_time}")
+    return AudioFlow(channels=channels, depth=int(name[1:]), packet_us=packet_us, groups=_groups(media, channels, notes), notes=tuple(notes), **fields)
+
+
+def _groups(media: Media, channels: int, notes: list[str]) -> tuple[str, ...]:
+    """What the channels are; a sender that does not say, or says something that cannot be, gets the usual."""
+    said = next((match for value, _ in media.attributes("fmtp") if (match := _CHANNEL_ORDER.search(value))), None)
+    groups = channel_order.parse(said[1]) if said else None
+    if groups is not None and channel_order.channels_of(groups) == channels:
+        return groups
+    usual = channel_order.default(channels)
+    if said:
+        notes.append(f"{said[0]} is not understood for {channels} channel(s): {', '.join(usual)} is assumed")
+    elif channels > 2:
+        notes.append(f"no channel-order: each of the {channels} channels is taken for a microphone")
+    return usual
 
 
 def _number(line: Line, name: str, text: str, largest: int) -> int:
@@ -422,7 +455,14 @@ def emit_metadata(flow: MetadataFlow, session_id: int = 1) -> str:
     return _emit(flow, "application", "dicom", [], session_id)
 
 
-def _emit(flow: Flow, kind: str, encoding: str, own_lines: list[str], session_id: int) -> str:
+def emit_audio(flow: AudioFlow, session_id: int = 1) -> str:
+    """SDP text (CRLF lines) of a sound flow that audio_flow() reads back (ST 2110-30 section 6)."""
+    lines = [f"a=ptime:{flow.packet_us / 1000:g}"]
+    lines += [f"a=fmtp:{flow.payload_type} channel-order=SMPTE2110.({','.join(flow.groups)})"] * bool(flow.groups)
+    return _emit(flow, "audio", f"L{flow.depth}", lines, session_id, f"/{flow.channels}")
+
+
+def _emit(flow: Flow, kind: str, encoding: str, own_lines: list[str], session_id: int, channels: str = "") -> str:
     """A section for each path, grouped where there are two (RFC 7104)."""
     family = "IP6" if ":" in flow.group else "IP4"
     origin = flow.source_address or ("::1" if family == "IP6" else "127.0.0.1")
@@ -434,7 +474,7 @@ def _emit(flow: Flow, kind: str, encoding: str, own_lines: list[str], session_id
         lines += [f"m={kind} {leg.port} RTP/AVP {leg.payload_type}", f"c=IN {family} {leg.group}{ttl}"]
         if leg.source_address:
             lines.append(f"a=source-filter: incl IN {family} {leg.group} {leg.source_address}")
-        lines += [f"a=rtpmap:{leg.payload_type} {encoding}/{leg.rate_hz}"]
+        lines += [f"a=rtpmap:{leg.payload_type} {encoding}/{leg.rate_hz}{channels}"]
         lines += [line.replace(f"a=fmtp:{flow.payload_type} ", f"a=fmtp:{leg.payload_type} ", 1) for line in own_lines]
         lines += [f"a=extmap:{number} {uri}" for uri, number in sorted(leg.extension_ids.items(), key=lambda item: item[1])]
         lines += [f"a=ts-refclk:ptp={leg.ptp or 'IEEE1588-2008:traceable'}", f"a=mediaclk:direct={leg.mediaclk_offset}"]

@@ -4,7 +4,7 @@ Only declarations. Labels `stream`, `audience`, `rendition`, `coding` and `stage
 """
 from dataclasses import dataclass, replace
 
-from appliance.protocol import rfc4175, timing
+from appliance.protocol import pcm, rfc4175, timing
 from appliance.runtime import health
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
@@ -195,6 +195,35 @@ METADATA = EVERY_STAGE + (
     Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot"), scope=("stage", "stream")),
 )
 
+SOUND_DRIFTS = ("fast", "slow")
+
+SOUND = EVERY_STAGE + (
+    LATENCY,
+    Metric("appliance_sound_frames_total", COUNTER, "Opus frames' worth of sound read, encoded or not"),
+    Metric("appliance_sound_frames_incomplete_total", COUNTER, "Of these, frames with silence in place of what was lost"),
+    Metric("appliance_sound_missing_seconds_total", COUNTER, "Silence in place of sound that was lost", scale=1e-9),
+    Metric("appliance_sound_packets_total", COUNTER, "RTP packets accepted"),
+    Metric("appliance_sound_packets_lost_total", COUNTER, "Packets that never came, by sequence number"),
+    Metric("appliance_sound_packets_malformed_total", COUNTER, "Packets that break their format, or hold something else than the SDP says", _reasons(*pcm.REASONS)),
+    Metric("appliance_sound_packets_duplicate_total", COUNTER, "Packets that had come before"),
+    Metric("appliance_sound_packets_reordered_total", COUNTER, "Packets that came behind a later one, in time"),
+    Metric("appliance_sound_packets_late_total", COUNTER, "Packets whose time had been read already"),
+    Metric("appliance_sound_packets_early_total", COUNTER, "Packets so far ahead that there was no room for them"),
+    Metric("appliance_sound_packets_of_other_length_total", COUNTER, "Packets of another duration than the SDP says; played all the same"),
+    Metric("appliance_sound_bytes_total", COUNTER, "Octets of accepted RTP packets"),
+    Metric("appliance_sound_kernel_drops_total", COUNTER, "Packets that found the socket full"),
+    Metric("appliance_sound_samples_clipped_total", COUNTER, "Samples above full scale after mixing down"),
+    Metric("appliance_sound_sender_restarts_total", COUNTER, "Times that another SSRC, sequence or time was followed"),
+    Metric("appliance_sound_sender_outages_total", COUNTER, "Times that the sender came back after a silence"),
+    Metric("appliance_sound_lost", GAUGE, "1 while no sound has come for a second"),
+    Metric("appliance_sound_arrival_timed", GAUGE, "1 while the sound's RTP time is not near TAI: its capture time is its arrival"),
+    Metric("appliance_sound_peak_ratio", GAUGE, "Highest sample of the last second, of full scale (1)", scale=1e-9),
+    Metric("appliance_sound_delay_seconds", GAUGE, "From a sample's RTP time to its packet's arrival, the least of the last second", scale=1e-9),
+    Metric("appliance_sound_drift_ppm", GAUGE, "How much faster or slower the sender's clock runs than this machine's, in millionths",
+           choices=(("direction", SOUND_DRIFTS),)),
+    Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot"), scope=("stage", "stream")),
+)
+
 _RENDITION = ("stage", "stream", "audience", "rendition")
 _DEMAND = (*_RENDITION, "coding")  # the rendition whose encoder makes it: several may be made of one's access units
 NETWORK_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -236,6 +265,18 @@ FANOUT_STREAM = (
     LATENCY,
 )
 """What each fan-out worker counts for each stream."""
+
+_SOUND = ("stage", "stream")
+FANOUT_SOUND = (
+    Metric("appliance_fanout_sound_listeners", GAUGE, "Viewers that are sent the sound", scope=_SOUND),
+    Metric("appliance_fanout_sound_latency_seconds", HISTOGRAM, "From the sound's capture time to its sending", scope=_SOUND),
+    Metric("appliance_fanout_sound_units_lost_total", COUNTER, "Opus frames that never came from the sound stage", scope=_SOUND),
+    Metric("appliance_fanout_sound_packets_total", COUNTER, "RTP packets of sound sent", scope=_SOUND),
+    Metric("appliance_fanout_sound_bytes_total", COUNTER, "Octets of SRTP of sound sent", scope=_SOUND),
+    Metric("appliance_fanout_sound_send_errors_total", COUNTER, "Packets of sound that a viewer's full or broken socket did not take", scope=_SOUND),
+    Metric("appliance_fanout_sound_packets_reported_lost_total", COUNTER, "Packets of sound that viewers report as lost", scope=_SOUND),
+)
+"""What each fan-out worker counts for each stream that has sound."""
 
 _AUDIENCE = ("stage", "stream", "audience")
 # The page sorts its frames' latencies into these itself, so report.ts has the same bounds (tests/unit/fanout/test_viewer_report.py compares).

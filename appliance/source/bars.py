@@ -38,8 +38,8 @@ class Bars:
         self._grasper = instrument.Grasper(format.width, format.height)
         self.native = native.Still([raw_part(format, second) for second in ((False, True) if format.interlaced else (False,))])
 
-    def begin(self, seconds: float, number: int, second_part: bool = False) -> instrument.Pose:
-        """The pose that the metadata tells of; nothing of it is in the picture."""
+    def begin(self, seconds: float, number: int, second_part: bool = False, flash: bool = False) -> instrument.Pose:
+        """The pose that the metadata tells of; nothing of it is in the picture, which stands still, and does not flash."""
         return self._grasper.pose(seconds)
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from appliance.errors import ConfigurationError
 from appliance.frame import VideoFormat
+from appliance.source import sound_options
 from appliance.source.colour import WEIGHTS
 from appliance.source.network import interface_address
+from appliance.source.sound import SoundPlan
 from cext import source as native
 
 _WIDTH_MAX, _HEIGHT_MAX, _SIDE_MIN, _RATE_MAX = 4096, 2160, 64, 120
@@ -49,6 +51,8 @@ class Plan:
     """Octets of the largest UDP datagram, its header included."""
     metadata_websocket: int | None = None
     """TCP port at which the metadata is offered over a WebSocket as well."""
+    sound: SoundPlan | None = None
+    """None sends no sound, and no frame flashes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metadata-port", type=int, help="UDP port of the metadata (default: the video's + 2)")
     parser.add_argument("--metadata-websocket", type=int, metavar="PORT", help="offer the metadata at ws://ADDRESS:PORT as well")
     parser.add_argument("--no-metadata", action="store_true", help="send video alone")
+    sound_options.add_arguments(parser)
     parser.add_argument("--ttl", type=int, default=16, help="routers that a multicast packet may pass (default: 16)")
     parser.add_argument("--size", default="1280x720", help="raster, WIDTHxHEIGHT (default: 1280x720)")
     parser.add_argument("--rate", default="50", help="frames a second, of interlaced video, too: 50, 59.94, 60000/1001, ... (default: 50)")
@@ -102,6 +107,7 @@ def plan(options: argparse.Namespace) -> Plan:
         checked(_port, "--metadata-websocket", options.metadata_websocket)
         if options.no_metadata:
             problems.append(str(ConfigurationError("--metadata-websocket", "metadata to offer", "--no-metadata")))
+    sound = checked(sound_options.plan, options, group, port) if group and port else None
     for check in (_name, _ttl, _seconds, _directory, _picture):
         checked(check, options)
     if format:
@@ -114,7 +120,7 @@ def plan(options: argparse.Namespace) -> Plan:
         raise ConfigurationError.of(problems)
     return Plan(options.name, format, source_address, group, port, metadata_group, metadata_port or 0, options.ttl, options.sdp_dir,
                 not options.no_segmentation, options.timestamp_bars, options.seconds, options.picture, options.maxudp,
-                options.metadata_websocket)
+                options.metadata_websocket, sound)
 
 
 def _format(options: argparse.Namespace) -> VideoFormat:

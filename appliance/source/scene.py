@@ -13,6 +13,8 @@ from cext import source as native
 
 _VIEW_RADIUS = 0.66  # of the height: cut above and below, dark corners, as a laparoscope shows on a 16:9 monitor
 _NOISE_SIGMA_LUMA, _NOISE_SIGMA_CHROMA = 0.9 * 64, 0.45 * 64  # 64 is one 8-bit step in 14-bit samples
+FLASH_AT, FLASH_RADIUS = (0.5, 0.92), 36
+"""The flash's centre, of width and height, and its radius in rows of 720."""
 _BREATH_S, _PULSE_S = 4.4, 0.86
 
 
@@ -25,6 +27,8 @@ class Scene:
         self._margin = 2 * math.ceil(24 * self._unit)
         weights = colour.WEIGHTS[format.colorimetry]
         self._grasper = instrument.Grasper(width, height, weights)
+        # White, in the middle near the lower edge: where nothing of interest happens.
+        self._flash = (width * FLASH_AT[0], height * FLASH_AT[1], FLASH_RADIUS * self._unit, 1.0, 940 * 16, 512 * 16, 512 * 16)
         self._rows = np.linspace(0, 1, height, dtype=np.float32)
         light, view = _lens(width, height)
         if format.interlaced:
@@ -34,10 +38,11 @@ class Scene:
             format, colour.coding(format), tissue.texture(width + 2 * self._margin, height + 2 * self._margin, weights), self._margin,
             light, np.ascontiguousarray(light[:, ::2]), view, np.rint(noise).astype(np.int16), instrument.profiles(weights), stamped)
 
-    def begin(self, seconds: float, number: int, second_part: bool = False) -> instrument.Pose:
+    def begin(self, seconds: float, number: int, second_part: bool = False, flash: bool = False) -> instrument.Pose:
         """Sets the next frame up, or its second field or segment, and returns the pose that will be drawn in it."""
         pose = self._grasper.pose(seconds)
-        self.native.begin(self._shift(seconds), self._grasper.bars(pose), self._grasper.discs(pose), number & 0xFFFF_FFFF, second_part)
+        discs = [*self._grasper.discs(pose), *([self._flash] if flash else [])]
+        self.native.begin(self._shift(seconds), self._grasper.bars(pose), discs, number & 0xFFFF_FFFF, second_part)
         return pose
 
     def draw(self, seconds: float, number: int = 0) -> tuple[np.ndarray, instrument.Pose]:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from appliance import clock
 from appliance.protocol import sdp, timing
 from appliance.protocol.rfc4175 import parts
-from appliance.source import metadata, network
+from appliance.source import metadata, network, sound
 from appliance.source.bars import Bars
 from appliance.source.options import Plan
 from appliance.source.scene import Scene
@@ -50,6 +50,10 @@ class Sender:
                 from appliance.source.websocket import MetadataServer  # a third of a second that nobody else need wait
 
                 self._metadata_ways.append(MetadataServer(plan.source_address, plan.metadata_websocket))
+        self._sound: sound.SoundSender | None = None
+        if plan.sound is not None:
+            self._sound_socket = network.connected_socket(plan.source_address, plan.sound.group, plan.sound.port, plan.ttl)
+            self._sound = sound.SoundSender(plan.sound, self.sound_flow(), self._sound_socket.fileno(), self._first_of)
         self._complained = 0
         self._stopping = False
 
@@ -59,15 +63,24 @@ class Sender:
         return sdp.VideoFlow(format=plan.format, group=plan.group, port=plan.port, source_address=plan.source_address,
                              payload_type=VIDEO_PAYLOAD_TYPE, sender_type=timing.WIDE, title=f"{plan.name}, synthetic {plan.picture}", maxudp=plan.maxudp)
 
+    def sound_flow(self) -> sdp.AudioFlow:
+        """The sound's flow as a receiver's SDP describes it."""
+        return sound.flow(self.plan.sound, self.plan.source_address, self.plan.name)
+
+    def _first_of(self, instant_ns: int) -> int:
+        """The TAI instant of the first frame at or after another instant."""
+        rate = self.plan.format.picture_rate
+        return frame_instant_ns(-(-instant_ns * rate.numerator // (_SECOND_NS * rate.denominator)), rate)
+
     def describe(self) -> str:
         """One line: what goes where."""
         plan, packets = self.plan, sum(part.packet_count for part in self._parts)
         text = (f"{plan.name}: {plan.format} to {plan.group}:{plan.port} from {plan.source_address}, "
                 f"{packets} packets a frame, {round(packets * plan.format.rate)} a second")
-        if plan.metadata_group is None:
-            return text
-        offered = "" if plan.metadata_websocket is None else f" and at ws://{plan.source_address}:{plan.metadata_websocket}"
-        return f"{text}; metadata to {plan.metadata_group}:{plan.metadata_port}{offered}"
+        if plan.metadata_group is not None:
+            text += f"; metadata to {plan.metadata_group}:{plan.metadata_port}"
+            text += "" if plan.metadata_websocket is None else f" and at ws://{plan.source_address}:{plan.metadata_websocket}"
+        return text if plan.sound is None else f"{text}; sound, {self.sound_flow()}, to {plan.sound.group}:{plan.sound.port}"
 
     def write_sdp(self) -> None:
         """Writes the SDP files into the plan's directory, if it names one; each appears whole or not at all."""
@@ -78,6 +91,8 @@ class Sender:
         files = {self.plan.name: sdp.emit_video(self.video_flow())}
         if self.plan.metadata_group is not None:
             files[f"{self.plan.name}-metadata"] = sdp.emit_metadata(metadata.flow(self.plan))
+        if self.plan.sound is not None:
+            files[f"{self.plan.name}-sound"] = sdp.emit_audio(self.sound_flow())
         for name, text in files.items():
             unfinished = directory / f".{name}.sdp.new"
             unfinished.write_bytes(text.encode())
@@ -90,6 +105,8 @@ class Sender:
     def run(self) -> None:
         """Sends until stop() or the plan's time is over. Raises OSError when the network is gone for good."""
         rate, by_fields = self.plan.format.picture_rate, self.plan.format.by_fields
+        if self._sound is not None:
+            self._sound.start()
         first = number = int((clock.tai_ns() + _LEAD_NS) * rate / _SECOND_NS) + 1
         last = first + int(self.plan.seconds * rate) if self.plan.seconds is not None else None
         while not self._stopping and (last is None or number < last):
@@ -99,13 +116,14 @@ class Sender:
                 continue
             timestamp = clock.rtp_timestamp(due_ns)
             seconds, second_field = float((number - first) / rate), by_fields and bool(number % 2)
-            pose = self._scene.begin(seconds, number, second_field)
+            flash = self._sound is not None and sound.flashes(due_ns, self._first_of)
+            pose = self._scene.begin(seconds, number, second_field, flash)
             grain = self._metadata.packets(due_ns, timestamp, number, pose) if self._metadata else []
             if self._wait(due_ns):
                 self._send_grain(grain)
                 self._send_part(second_field, due_ns, timestamp)
                 if self.plan.format.segmented:
-                    self._scene.begin(seconds, number, second_part=True)
+                    self._scene.begin(seconds, number, second_part=True, flash=flash)
                     self._send_part(True, due_ns + self._part_ns, timestamp)
                 self.frames_sent += 1
                 number += 1
@@ -128,7 +146,10 @@ class Sender:
                         raise
 
     def close(self) -> None:
-        """Closes the sockets."""
+        """Ends the sound and closes the sockets."""
+        if self._sound is not None:
+            self._sound.stop()
+            self._sound_socket.close()
         self._socket.close()
         if self._metadata is not None:
             for way in self._metadata_ways:

@@ -204,6 +204,8 @@ int fanout_remove_rendition(struct fanout *fanout, int rendition)
 
 static void want_keyframe(struct fanout *fanout, struct rendition *rendition)
 {
+    if (rendition->packetiser.codec == CODEC_OPUS)
+        return; /* the next frame can be decoded by itself */
     count(rendition, KEYFRAMES_WANTED, 1);
     atomic_fetch_add_explicit(&rendition->keyframes_wanted, 1, memory_order_release);
     ring_eventfd(fanout->keyframe_fd);

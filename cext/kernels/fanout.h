@@ -8,8 +8,8 @@
 
 #include "rendition.h"
 
-#define FANOUT_RENDITIONS_MAX 192u
-#define FANOUT_VIEWERS_MAX 16384u
+#define FANOUT_RENDITIONS_MAX 208u /* 16 streams of twelve renditions, and their sound */
+#define FANOUT_VIEWERS_MAX 32768u /* a viewer that hears has two places */
 #define NACKS_PER_CALL_MAX 1024u
 
 struct fanout;

@@ -179,18 +179,27 @@ static int packetise_vp8(struct output *output, const uint8_t *frame, size_t lef
     return 0;
 }
 
+static int packetise_opus(struct output *output, const uint8_t *frame, size_t bytes)
+{
+    if (bytes > output->payload_bytes_max)
+        return PACKETISE_TOO_LARGE;
+    if (bytes)
+        memcpy(next_packet(output, bytes)->payload, frame, bytes);
+    return 0;
+}
+
 int packetise(const struct packetiser *packetiser, const uint8_t *unit, size_t unit_bytes, uint32_t rtp_timestamp,
               const struct history *history, uint64_t first_index)
 {
     struct output output = {.history = history, .first_index = first_index, .rtp_timestamp = rtp_timestamp,
                             .payload_bytes_max = packetiser->payload_bytes_max};
-    int refusal = packetiser->codec == CODEC_VP8
-                      ? packetise_vp8(&output, unit, unit_bytes)
-                      : packetise_h264(&output, unit, unit_bytes);
+    int refusal = packetiser->codec == CODEC_OPUS  ? packetise_opus(&output, unit, unit_bytes)
+                  : packetiser->codec == CODEC_VP8 ? packetise_vp8(&output, unit, unit_bytes)
+                                                   : packetise_h264(&output, unit, unit_bytes);
     if (refusal)
         return refusal;
     if (output.count == 0)
         return PACKETISE_EMPTY;
-    packet_at(history, first_index + output.count - 1)->marker = 1;
+    packet_at(history, first_index + output.count - 1)->marker = packetiser->codec != CODEC_OPUS;
     return (int)output.count;
 }

@@ -1,4 +1,4 @@
-/* RTP payloads of one access unit: H.264 (RFC 6184, packetization mode 1) and VP8 (RFC 7741).
+/* RTP payloads of one access unit: H.264 (RFC 6184, packetization mode 1), VP8 (RFC 7741), and of one frame of Opus (RFC 7587).
  *
  * Called once per access unit by the fan-out, whatever the number of viewers. All fragments of a NAL unit or frame but the last have
  * one size, so that a unit leaves in one UDP_SEGMENT send. Does not make RTP headers: those differ from viewer to viewer.
@@ -25,7 +25,7 @@
 #define UNIT_PACKETS_MAX 1024u       /* 1.1 MB: four times the largest keyframe that a 20 Mbit/s VBV of half a second allows */
 #define UNIT_NALS_MAX 1024u          /* a unit with more is malformed */
 
-enum codec { CODEC_H264 = 1, CODEC_VP8 = 2 };
+enum codec { CODEC_H264 = 1, CODEC_VP8 = 2, CODEC_OPUS = 3 };
 
 /* One packet as all viewers of a rendition share it: everything but header, encryption and tag. */
 struct packet {
@@ -59,7 +59,8 @@ enum packetise_refusal {
     PACKETISE_TOO_LARGE = -3, /* more than UNIT_PACKETS_MAX packets or UNIT_NALS_MAX NAL units */
 };
 
-/* Writes the packets of one access unit to places first_index, first_index + 1, ...; the last one has the marker.
+/* Writes the packets of one access unit to places first_index, first_index + 1, ...; the last one has the marker, but not of Opus, where it
+ * would mean that a silence has ended (RFC 7587 4.1).
  * Returns their number, or a packetise_refusal (places may have been overwritten, nothing counts as sent). */
 int packetise(const struct packetiser *packetiser, const uint8_t *unit, size_t unit_bytes, uint32_t rtp_timestamp,
               const struct history *history, uint64_t first_index);

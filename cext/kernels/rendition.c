@@ -12,10 +12,11 @@ _Static_assert(HISTORY_PACKETS >= 2 * UNIT_PACKETS_MAX, "a NACK for the last acc
 int rendition_open(struct rendition *rendition, struct ring *ring, uint32_t reader, int doorbell, enum codec codec, uint32_t ssrc)
 {
     memset(rendition, 0, sizeof *rendition);
-    rendition->history.packets = calloc(HISTORY_PACKETS, sizeof(struct packet));
+    uint64_t packets = codec == CODEC_OPUS ? HISTORY_PACKETS_SOUND : HISTORY_PACKETS;
+    rendition->history.packets = calloc(packets, sizeof(struct packet));
     if (!rendition->history.packets)
         return -1;
-    rendition->history.mask = HISTORY_PACKETS - 1;
+    rendition->history.mask = packets - 1;
     pthread_mutex_init(&rendition->history_lock, NULL);
     rendition->ring = ring;
     rendition->reader = reader;

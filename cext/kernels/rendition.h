@@ -14,6 +14,7 @@
 #include "viewer.h"
 
 #define HISTORY_PACKETS 2048u /* 2.4 MB: 2.3 s at 8 Mbit/s, and twice the largest access unit; a power of two */
+#define HISTORY_PACKETS_SOUND 64u /* nobody asks for a packet of sound again; a power of two */
 #define KEYFRAME_REPEAT_UNITS 50u /* while a viewer waits, a keyframe is asked for again after so many units */
 #define BUCKETS_MAX 32u
 /* A unit of more packets leaves in passes over all viewers, so that a keyframe does not overrun a Wi-Fi viewer. At 6 Mbit/s a delta

@@ -23,6 +23,7 @@ def segment(tmp_path):
               ("fanout.0", metrics.FANOUT_RENDITION, {}), ("fanout.0", metrics.FANOUT_AUDIENCE, {}), ("gateway", metrics.GATEWAY, {}), ("encode.scope.expert", metrics.ENCODE, {}),
               ("encode.scope.expert", metrics.ENCODE_RENDITION, {}), ("encode.scope.expert", metrics.ENCODE_RENDITION, {"rendition": "expert.half"}),
               ("convert.scope", metrics.CONVERT, {}), ("metadata.scope", metrics.METADATA, {}), ("ingest.scope", metrics.INGEST, {}), ("ingest.scope", metrics.INGEST_PATH, {"path": "a"}),
+              ("sound.scope", metrics.SOUND, {}), ("fanout.0", metrics.FANOUT_SOUND, {}),
               ("hospital", metrics.HOSPITAL, {}), ("hospital", metrics.HOSPITAL_STREAM, {}),
               ("supervisor", metrics.SUPERVISOR, {"stage": "ingest.scope"}), ("supervisor", metrics.SUPERVISOR_SELF, {}),
               ("supervisor", metrics.SUPERVISOR_STREAM, {})]
