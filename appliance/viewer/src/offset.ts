@@ -11,6 +11,9 @@ const READING_MS = 2;
 /** An answer that may be wrong by more says nothing about a picture that takes 40 ms. */
 const UNCERTAIN_MS = 60;
 
+/** No clock is set by so much; it is another one: a class's is chosen anew when the appliance starts. */
+const ANOTHER_CLOCK_MS = 60_000;
+
 interface Answer {
   aheadMs: number;
   halfWayMs: number;
@@ -23,7 +26,10 @@ export class ClockOffset {
   /** By this machine's clock: asked, answered; by the appliance's: its answer. All in milliseconds since 1970. */
   heard(askedMs: number, answeredMs: number, theirsMs: number): void {
     if (!(answeredMs >= askedMs) || !Number.isFinite(theirsMs)) return;
-    this.answers.push({ aheadMs: (askedMs + answeredMs) / 2 - theirsMs, halfWayMs: (answeredMs - askedMs) / 2, atMs: answeredMs });
+    const aheadMs = (askedMs + answeredMs) / 2 - theirsMs;
+    const before = this.answers.at(-1);
+    if (before !== undefined && Math.abs(aheadMs - before.aheadMs) > ANOTHER_CLOCK_MS) this.forget();
+    this.answers.push({ aheadMs, halfWayMs: (answeredMs - askedMs) / 2, atMs: answeredMs });
     if (this.answers.length > KEPT) this.answers.shift();
   }
 

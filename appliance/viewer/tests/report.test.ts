@@ -149,6 +149,14 @@ test("a clock that is off is found out by the quickest answer", () => {
   assert.equal(offset.aheadMs(1_010_400), null);
 });
 
+test("another clock, as a class has after a restart of the appliance, is not mixed with the one before", () => {
+  const offset = new ClockOffset();
+  offset.heard(1_000_250, 1_000_252, 1_000_001 - 2 * 31_557_600_000);
+  assert.ok((offset.aheadMs(1_000_252) ?? 0) > 31_557_600_000);
+  offset.heard(1_005_250, 1_005_290, 1_005_020 - 31_557_600_000);
+  assert.equal(offset.aheadMs(1_005_290), 31_557_600_250);
+});
+
 test("clocks that agree as well as can be told are left alone", () => {
   const offset = new ClockOffset();
   offset.heard(1_000, 1_010, 1_004);
