@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from appliance import clock
+from appliance.errors import ConfigurationError
 from appliance.frame import Audience
 from appliance.metadata.relay import MetadataRelay
+from appliance.protocol.duplication import PathMerge
 from appliance.protocol.sdp import MetadataFlow
 from appliance.runtime.belief import Belief
 from appliance.runtime.counters import Counters
@@ -22,6 +24,8 @@ RECEIVE_BUFFER_BYTES = 256 * 1024
 """Two seconds of grains."""
 DATAGRAM_BYTES_MAX = 65_536
 WAIT_S = 0.25
+MERGE_WAIT_S = 0.005
+"""While a packet waits for the other path."""
 
 
 def run(stage: Stage) -> None:
@@ -35,12 +39,13 @@ def run(stage: Stage) -> None:
     belief = Belief(stage.counters, stream, stage.flows[stream].video.format.frame_ns)
     concord = Concord(relays, stage.counters)
     with ExitStack() as opened, selectors.DefaultSelector() as selector:
-        entrances = [_enter(relay, stage, opened) for relay in relays]
+        entrances = [entrance for relay in relays for entrance in _enter(relay, stage, opened)]
         for entrance in entrances:
             selector.register(entrance.socket, selectors.EVENT_READ, entrance)
         stage.ready()
         while stage.running():
-            for key, _ in selector.select(WAIT_S):
+            wait_s = MERGE_WAIT_S if any(entrance.merge.holds for entrance in entrances if entrance.merge) else WAIT_S
+            for key, _ in selector.select(wait_s):
                 for datagram in key.data.waiting():
                     key.data.relay.receive(datagram, clock.tai_ns())
             if belief.changed():
@@ -54,27 +59,36 @@ def run(stage: Stage) -> None:
 
 
 class Entrance:
-    """Where one flow comes in: a socket and what keeps it open."""
+    """Where one flow comes in, or one of its two paths: a socket and what keeps it open. Both paths share their `merge`."""
 
-    def __init__(self, relay: MetadataRelay, entrance: socket.socket, membership: Membership | None = None) -> None:
+    def __init__(self, relay: MetadataRelay, entrance: socket.socket, membership: Membership | None = None, path: int = 0,
+                 merge: PathMerge | None = None) -> None:
         self.relay, self.socket, self._membership = relay, entrance, membership
+        self._path, self.merge, self._datagrams = path, merge, 0
         self.socket.setblocking(False)
 
     def waiting(self) -> Iterator[bytes]:
-        """The datagrams that are there."""
+        """The datagrams that are there; those of two paths each once and in order."""
         while True:
             try:
-                yield self.socket.recv(DATAGRAM_BYTES_MAX)
+                datagram = self.socket.recv(DATAGRAM_BYTES_MAX)
             except BlockingIOError:
                 return
+            self._datagrams += 1
+            if self.merge is None:
+                yield datagram
+            else:
+                yield from self.merge.receive(self._path, datagram, clock.monotonic_ns())
 
     def keep(self, now_monotonic_ns: int) -> None:
         """Call several times a second."""
         if self._membership is not None:
-            self._membership.keep(self.relay.datagrams, now_monotonic_ns)
+            self._membership.keep(self._datagrams, now_monotonic_ns)
+        for datagram in self.merge.tick(now_monotonic_ns) if self.merge else ():
+            self.relay.receive(datagram, clock.tai_ns())
 
 
-def _enter(relay: MetadataRelay, stage: Stage, opened: ExitStack) -> Entrance:
+def _enter(relay: MetadataRelay, stage: Stage, opened: ExitStack) -> list[Entrance]:
     flow: MetadataFlow = relay.flow
     for note in flow.notes:
         stage.log.warning("%s: %s", flow.title or flow.place, note)
@@ -82,9 +96,22 @@ def _enter(relay: MetadataRelay, stage: Stage, opened: ExitStack) -> Entrance:
         receiver = WebSocketReceiver(flow.url, stage.stream.metadata_authority)
         opened.callback(receiver.close)
         relay.connection = receiver
-        return Entrance(relay, receiver.socket)
-    plain = opened.enter_context(open_receiver(flow, stage.stream.interface, RECEIVE_BUFFER_BYTES))
-    return Entrance(relay, plain, Membership(plain, flow, stage.stream.interface))
+        return [Entrance(relay, receiver.socket)]
+    merge = PathMerge(stage.stream.path_skew_ms * 1_000_000) if flow.second else None
+    entrances, refused = [], []
+    for path, leg in enumerate(flow.legs):
+        interface = stage.stream.interface_of(path)
+        try:
+            plain = opened.enter_context(open_receiver(leg, interface, RECEIVE_BUFFER_BYTES))
+        except ConfigurationError as error:
+            refused.append(error)  # of two paths one is enough
+            continue
+        entrances.append(Entrance(relay, plain, Membership(plain, leg, interface), path, merge))
+    if not entrances:
+        raise refused[0]
+    for error in refused:
+        stage.log.warning("one path of the metadata is not received until the stage restarts: %s", error)
+    return entrances
 
 
 class Concord:
