@@ -1,4 +1,6 @@
-/* A row between two rows a and b of this field is m = (a + b + 1) >> 1, unless the past says better. p is that row in the field before, a' and b'
+/* A row between two rows a and b of this field is m, unless the past says better. m is the mean of what lies above and below: straight, or up to
+ * two samples aslant to either side where that fits better (three samples differ less), so that the edge of a slanting instrument has no
+ * steps. p is that row in the field before, a' and b'
  * are a and b two fields ago, p' is p three fields ago: then d = max(|a - a'|, |b - b'|, |p - p'|) is how much moved there within a frame
  * interval, and the row is m, but no further from p than d. Nothing waits for a field to come. There is no threshold: noise
  * moves the row by as much as the noise is. */
@@ -18,21 +20,45 @@ struct around {
     const uint8_t *above, *below, *above_before, *below_before, *there_before, *there_long_before;
 };
 
+enum { REACH = 3 }; /* what is nearer to an end of the row is made straight */
+
+/* How badly the samples around i fit at a slant. */
+LOOP uint8_t misfit(const uint8_t *above, const uint8_t *below, size_t i, int slant)
+{
+    const uint8_t *a = above + (ptrdiff_t)i + slant, *b = below + (ptrdiff_t)i - slant;
+    return mean(mean(apart(a[-1], b[-1]), apart(a[1], b[1])), apart(a[0], b[0]));
+}
+
+/* Octets all along, and masks instead of branches, so that the compiler takes 32 at a time. */
+LOOP uint8_t chosen(uint8_t mask, uint8_t these, uint8_t others) { return (uint8_t)((these & mask) | (others & ~mask)); }
+
 LOOP void row_of_now(const struct around *rows, size_t width, uint8_t *restrict target)
 {
-    const uint8_t *restrict above = rows->above, *restrict below = rows->below;
-    for (size_t i = 0; i < width; i++)
-        target[i] = mean(above[i], below[i]);
+    const uint8_t *restrict a = rows->above, *restrict b = rows->below;
+    size_t ends = width < 2 * REACH ? width : REACH;
+    for (size_t i = 0; i < ends; i++) {
+        target[i] = mean(a[i], b[i]);
+        target[width - 1 - i] = mean(a[width - 1 - i], b[width - 1 - i]);
+    }
+    for (size_t i = REACH; i + REACH < width; i++) {
+        uint8_t least = misfit(a, b, i, 0), made = mean(a[i], b[i]);
+        uint8_t near = misfit(a, b, i, -1), far = misfit(a, b, i, -2), nearer = near < least ? 255 : 0, further = far < near ? nearer : 0;
+        made = chosen(further, mean(a[i - 2], b[i + 2]), chosen(nearer, mean(a[i - 1], b[i + 1]), made));
+        least = chosen(further, far, chosen(nearer, near, least));
+        near = misfit(a, b, i, 1), far = misfit(a, b, i, 2), nearer = near < least ? 255 : 0, further = far < near ? nearer : 0;
+        target[i] = chosen(further, mean(a[i + 2], b[i - 2]), chosen(nearer, mean(a[i + 1], b[i - 1]), made));
+    }
 }
 
 LOOP void row_with_past(const struct around *rows, size_t width, uint8_t *restrict target)
 {
     const uint8_t *restrict a = rows->above, *restrict b = rows->below, *restrict a_before = rows->above_before, *restrict b_before = rows->below_before;
     const uint8_t *restrict p = rows->there_before, *restrict p_before = rows->there_long_before;
+    row_of_now(rows, width, target);
     for (size_t i = 0; i < width; i++) {
         uint8_t moved = larger(larger(apart(a[i], a_before[i]), apart(b[i], b_before[i])), apart(p[i], p_before[i]));
         uint8_t lowest = (uint8_t)(larger(p[i], moved) - moved), highest = (uint8_t)(smaller(p[i], (uint8_t)(255 - moved)) + moved);
-        target[i] = smaller(larger(mean(a[i], b[i]), lowest), highest);
+        target[i] = smaller(larger(target[i], lowest), highest);
     }
 }
 
