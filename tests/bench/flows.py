@@ -8,22 +8,24 @@ from tests.system.theatre import free_ports
 LOADS = {
     "4 x 1280x720p50": (4, "1280x720", "50"),
     "1920x1080p59.94": (1, "1920x1080", "60000/1001"),
+    "1920x1080i59.94": (1, "1920x1080", "30000/1001", "--interlace"),
     "3840x2160p50": (1, "3840x2160", "50"),
+    "3840x2160p50, extended UDP size": (1, "3840x2160", "50", "--picture", "bars", "--maxudp", "8960"),
 }
-"""Flows, raster and rate; all are 4:2:2, ten bit. A source that cannot keep up leaves frames out: its row says what it reached."""
+"""Flows, raster, rate and options of the source; all are 4:2:2, ten bit. A source that cannot keep up leaves frames out: its row says what it reached. The
+last one draws nothing and sends few packets, to come as near to the rate as the machine lets it, and what it sends is converted, too."""
 
 
 def flows(table, folder, seconds=10):
     """Adds frames and packets a second, CPU and losses of the packet ring under each load."""
-    for name, (count, size, rate) in LOADS.items():
-        _load(table, folder, name, count, size, rate, seconds)
+    for number, (name, (count, size, rate, *options)) in enumerate(LOADS.items()):
+        _load(table, folder / str(number), name, count, seconds, ["--size", size, "--rate", rate, *options])
 
 
-def _load(table, folder, row, count, size, rate, seconds):
-    names = [f"flow{number}-{size}" for number in range(count)]
-    sources = [start_source(folder, name, "--group", "127.0.0.1", "--port", str(port), "--size", size, "--rate", rate)
-               for name, port in zip(names, free_ports(count))]
-    receivers = [Receiver(folder / f"{name}.sdp", "packet-ring") for name in names]
+def _load(table, folder, row, count, seconds, options):
+    names, converted = [f"flow{number}" for number in range(count)], "bars" in options
+    sources = [start_source(folder, name, "--group", "127.0.0.1", "--port", str(port), *options) for name, port in zip(names, free_ports(count))]
+    receivers = [Receiver(folder / f"{name}.sdp", "packet-ring", *["converted"] * converted) for name in names]
     try:
         time.sleep(WARM_UP_S)
         before = [(receiver.statistics(), cpu_s(receiver.pid)) for receiver in receivers]
@@ -41,5 +43,7 @@ def _load(table, folder, row, count, size, rate, seconds):
     reached = total["frames"] / seconds / count
     table.add(f"flows, {row}", "frames a second that the sender reached, a flow", reached, "1/s", "", f"{total['packets'] / seconds:.0f} packets/s in all")
     table.add(f"flows, {row}", "CPU a packet", cpu / max(total["packets"], 1) * 1e6, "us", "<= 0.7", f"{cpu / seconds * 100:.0f} % of a core")
+    if converted:
+        table.add(f"flows, {row}", "of them converted", total["converted"] / seconds, "1/s", "all", f"{total['frames'] - total['converted']} not, in all")
     for name in ("lost", "kernel_drops", "incomplete", "no_slot"):
         table.add(f"flows, {row}", name, total[name], "", "0")
