@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import resource
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from urllib.parse import unquote
@@ -42,6 +43,9 @@ _REFUSAL_STATUSES = {"queue_full": 507, "disk": 507, "busy": 503}
 def run(stage: Stage) -> None:
     """The stage's process."""
     os.nice(NICENESS)
+    # What pydicom finds wrong in a value it tells with the value, which may be a patient's name.
+    warnings.simplefilter("ignore")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     loop = asyncio.new_event_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS_MAX))

@@ -103,7 +103,7 @@ def test_one_press_stores_the_very_frame_at_full_depth(page, orthanc, theatre, t
     # The stamp that the source burnt into this frame is of the moment that the instance names.
     stamp = stamped_microseconds(images[8].pixel_array[..., 1], 255, 0)
     taken = datetime.strptime(images[8].AcquisitionDateTime, "%Y%m%d%H%M%S.%f%z").timestamp() * 1e6
-    assert abs(stamp - taken % 2**48) < 200_000, "a frame of another time"
+    assert abs(stamp - taken % 2**48) < 500_000, "a frame of another time"
     assert page.evaluate(f"applianceViewer.samples.some(sample => Math.abs(sample.rtpTimestamp - {timestamp}) <= 1)"), "a frame that was on the screen"
     assert len(lines) == 2 and theatre.metric("appliance_hospital_snapshots_total", frame="exact") == 1, lines
 

@@ -1,23 +1,31 @@
 """Peers that are hostile, broken or slow, by DIMSE: named in time, whatever they do with the connection."""
 import io
 import socket
+import ssl
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
 
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
+from appliance.errors import ConfigurationError
 from appliance.hospital import archive
 from appliance.hospital.cases import _query
 from appliance.hospital.dimse import Dimse, Worklist, is_literal
 from appliance.hospital.problem import PeerFailed
-from appliance.hospital_config import DimsePeer
+from appliance.hospital_config import DimsePeer, TlsConfig
 
 
 @contextmanager
@@ -44,14 +52,28 @@ def _served(serve, connection):
         return
 
 
+def certificate(folder, name):
+    """(certificate, key) in PEM files, self-signed, for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now, subject = datetime.now(timezone.utc), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    made = (x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key()).serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False).sign(key, hashes.SHA256()))
+    paths = folder / f"{name}.crt", folder / f"{name}.key"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return paths
+
+
 @contextmanager
-def entity(handlers, title="PEER", contexts=(ModalityWorklistInformationFind, Verification)):
+def entity(handlers, title="PEER", contexts=(ModalityWorklistInformationFind, Verification), tls=None):
     """A real DICOM application entity on a free port."""
     ae = AE(title)
     ae.require_called_aet = True
     for context in contexts:
         ae.add_supported_context(context)
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
     try:
         yield DimsePeer("127.0.0.1", server.server_address[1], "PEER", timeout_s=2)
     finally:
@@ -91,6 +113,23 @@ def test_a_service_that_is_not_offered_is_named():
     with entity([], contexts=(Verification,)) as peer:
         failed, _ = failure(peer, Dimse.find, _query(""), ModalityWorklistInformationFind)
     assert failed.result == "refused" and "does not offer this service" in str(failed)
+
+
+def test_tls_knows_the_peer_by_its_certificate_and_shows_our_own(tmp_path):
+    theirs, ours = certificate(tmp_path, "pacs"), certificate(tmp_path, "appliance")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*theirs)
+    context.load_verify_locations(ours[0])
+    context.verify_mode = ssl.CERT_REQUIRED
+    with entity([], tls=context) as peer:
+        Dimse(replace(peer, tls=TlsConfig(theirs[0], *ours)), "The PACS", "pacs").echo()
+        for wrong in (TlsConfig(), TlsConfig(ours[0], *ours)):
+            failed, _ = failure(replace(peer, tls=wrong))
+            assert failed.result == "unreachable" and "by TLS" in str(failed)
+        failed, _ = failure(peer)
+        assert "does it want TLS" in str(failed)
+    with pytest.raises(ConfigurationError, match="ca_certificate"):
+        Dimse(replace(peer, tls=TlsConfig(tmp_path / "missing.crt")), "The PACS", "pacs")
 
 
 def item(number):
