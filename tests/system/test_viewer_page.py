@@ -50,6 +50,15 @@ def test_the_link_plays_within_the_content_security_policy(theatre, visit):
     assert page.evaluate("document.getElementById('title').textContent") == "Endoscope, theatre 3"
 
 
+def test_the_page_says_what_the_latency_is_measured_from(theatre, visit):
+    by_arrival = theatre.metric("appliance_stream_time_info", basis="arrival")  # unless this machine's clock is synchronised
+    page = visit(theatre.link("student"))
+    page.wait(PLAYING, 30)
+    page.wait(f"document.getElementById('latency-from').textContent === {json.dumps('from arrival' if by_arrival else 'from camera clock')}", 30)
+    lines = "[...document.querySelectorAll('#connection dt')].map(line => line.textContent).join()"
+    page.wait(f"{lines}.includes('Codec') && {lines}.includes('Latency') === {json.dumps(bool(by_arrival))} && !{lines}.includes('Theatre')", 30)
+
+
 def test_the_token_leaves_the_address_bar_and_a_reload_still_plays(theatre, visit):
     page = visit(theatre.link("expert"))
     page.wait(PLAYING, 30)

@@ -223,6 +223,7 @@ class Page implements Watched {
       { label: "Codec", value: this.signal?.codec ?? "" },
       { label: "Lost", value: this.signal === null ? "" : `${this.signal.packetsLost} of ${this.signal.packetsReceived + this.signal.packetsLost} packets` },
       { label: "Unmatched", value: unmatched },
+      { label: "Latency", value: this.theatre?.fromCapture === false ? "from arrival at the appliance; the clocks are not on one time" : "" },
       { label: "Marker", value: watch.joinable ? "" : "not possible in this browser" },
       ...(this.theatre?.findings ?? []).map((sentence) => ({ label: "Theatre", value: sentence })),
     ].filter((line) => line.value !== ""));
