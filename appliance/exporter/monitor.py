@@ -13,7 +13,7 @@ from appliance.errors import ConfigurationError
 from appliance.exporter.judgement import Figures, Judge, Time, judge_time
 from appliance.exporter.reference_clock import ClockState, tai_offset_used_s
 from appliance.protocol import ptp, timing
-from appliance.protocol.sdp import VideoFlow
+from appliance.protocol.sdp import PATHS, VideoFlow
 from appliance.runtime import arriving
 from appliance.runtime.counters import Cell, Counters
 from appliance.runtime.health import FINDINGS, TIME_BASES
@@ -25,7 +25,8 @@ LOOKS_KEPT = 3  # figures are of the last two seconds: a slow stream has a frame
 _COUNTED = {
     "packets": "appliance_ingest_packets_total", "lost": "appliance_ingest_packets_lost_total", "late": "appliance_ingest_packets_late_total",
     "kernel_drops": "appliance_ingest_kernel_drops_total", "refused": "appliance_ingest_packets_malformed_total", "frames": "appliance_ingest_frames_total",
-    "incomplete": "appliance_ingest_frames_incomplete_total", "dropped": FRAMES_DROPPED, "arrival_timed": "appliance_ingest_frames_arrival_timed_total"}
+    "incomplete": "appliance_ingest_frames_incomplete_total", "dropped": FRAMES_DROPPED, "arrival_timed": "appliance_ingest_frames_arrival_timed_total",
+    "recovered": "appliance_ingest_path_packets_recovered_total"}
 _NETWORK = Path("/sys/class/net")
 
 log = logging.getLogger("exporter")
@@ -37,13 +38,16 @@ class StreamMonitor:
     def __init__(self, counters: Counters, stream: StreamConfig, flow: VideoFlow, now_s: float) -> None:
         self.stream, self.flow, self.judge = stream, flow, Judge(now_s)
         self.time = Time(False, "arrival", {}, False)
-        self._looks: deque[tuple[float, dict[str, int]]] = deque(maxlen=LOOKS_KEPT)
+        self._looks: deque[tuple[float, dict[str, int], dict[str, int]]] = deque(maxlen=LOOKS_KEPT)
         self.join(counters)
 
     def join(self, counters: Counters) -> None:
         """Finds the cells anew: a stage's may lie elsewhere after a change of the streams."""
         stream, everywhere = self.stream, counters.segment.find_all
         self._counted = {name: everywhere(metric, stream=stream.name) for name, metric in _COUNTED.items()}
+        # Of a flow with one path all that comes is that path's.
+        paths = PATHS[:len(self.flow.legs)] if len(self.flow.legs) > 1 else ()
+        self._paths = {path: everywhere("appliance_ingest_path_packets_total", stream=stream.name, path=path) for path in paths}
         self._viewers = everywhere("appliance_fanout_viewers", stream=stream.name)
         self._mismatch, self._stale = (everywhere(name, stream=stream.name) for name in ("appliance_ingest_mismatch", "appliance_metadata_stale"))
         self._arriving = {figure: everywhere(arriving.METRIC, stream=stream.name, figure=figure) for figure in ARRIVING_FIGURES}
@@ -54,12 +58,13 @@ class StreamMonitor:
 
     def look(self, clock: ClockState, now_s: float) -> None:
         """Judges the stream now."""
-        self._looks.append((now_s, {name: _sum(cells) for name, cells in self._counted.items()}))
-        (begun_s, before), (_, after) = self._looks[0], self._looks[-1]
+        counted, of_path = ({name: _sum(cells) for name, cells in group.items()} for group in (self._counted, self._paths))
+        self._looks.append((now_s, counted, of_path))
+        begun_s, before, of_path_before = self._looks[0]
         hardware = any(cell.value for cell in self._hardware)
         verdict = next((verdict for verdict, cells in self._types.items() if _sum(cells)), timing.NOT_MEASURED)
         figures = Figures(
-            seconds=now_s - begun_s, **{name: after[name] - before[name] for name in after}, viewers=_sum(self._viewers), mismatch=bool(_sum(self._mismatch)),
+            seconds=now_s - begun_s, **_gain(counted, before), paths=_gain(of_path, of_path_before), viewers=_sum(self._viewers), mismatch=bool(_sum(self._mismatch)),
             seems=str(arriving.guess_of({figure: _sum(cells) for figure, cells in self._arriving.items()}) or ""),
             metadata_stale=bool(_sum(self._stale)), transit_ns=sum(signed(cell.value) for cell in self._transit),
             hardware_verdict=verdict if hardware else timing.NOT_MEASURED, links=_links(self.stream))
@@ -156,6 +161,10 @@ class _Cells:
 
 def _sum(cells: list[Cell]) -> int:
     return sum(cell.value for cell in cells)
+
+
+def _gain(after: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    return {name: count - before[name] for name, count in after.items()}
 
 
 def _links(stream: StreamConfig) -> dict[str, bool]:

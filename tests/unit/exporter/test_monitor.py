@@ -109,3 +109,19 @@ def test_a_stream_that_stays_keeps_its_history_and_one_that_goes_is_forgotten(wa
     watched.monitor.follow({}, watched.now_s)
     watched.monitor.look(LOCKED, watched.now_s)
     assert watched.monitor.document()["streams"] == {}
+
+
+def test_a_path_that_brings_nothing_is_named(tmp_path):
+    bench = Workbench(tmp_path, "exporter")
+    counters, monitor = bench.resources.counters, Monitor(bench.stage.counters)
+    flow = bench.stage.flows["scope"].video
+    monitor.follow({"scope": (bench.config.streams[0], replace(flow, second=flow))}, 100.0)
+    for now_s in (101.0, 102.0):
+        for name in ("packets", "frames", "path_packets"):
+            counters.find("ingest.scope", f"appliance_ingest_{name}_total").add(90)
+        monitor.look(LOCKED, now_s)
+    told = monitor.document()["streams"]["scope"]
+    assert [(finding["name"], finding["particulars"]) for finding in told["findings"] if finding["domain"] == "connection"] == [("path_silent", "path b")]
+    for inherited in bench.stage.sockets.values():
+        inherited.detach()
+    bench.close()
