@@ -1,5 +1,6 @@
 """STUN beside the ICE library: whom a check calls, the answer to a plain one, and questions; nothing for everything else."""
 import struct
+from itertools import count
 
 import pytest
 from aioice import stun
@@ -22,7 +23,7 @@ def test_a_check_calls_the_part_before_the_colon(fragment):
 
 
 @pytest.mark.parametrize("datagram", [check("nocolon"), check(kind=stun.Class.RESPONSE), check("ö:theirs"), b"", b"\x16\xfe\xfd" + bytes(60),
-                                      check()[:-1], check() + b"\0", check()[:4] + bytes(4) + check()[8:]])
+                                      check()[:-1], check() + b"\0", check()[:4] + bytes(4) + check()[8:]], ids=count())
 def test_anything_else_calls_nobody(datagram):
     assert called_fragment(datagram) == ""
 
@@ -87,7 +88,7 @@ def test_a_nomination_is_news_where_no_data_flows():
     signed(plain(**{"ICE-CONTROLLED": 1})), bytes(plain()), signed(plain())[:-1], signed(plain()) + bytes(4), signed(plain())[:-4] + bytes(4),
     signed(stun.Message(stun.Method.BINDING, stun.Class.INDICATION, attributes=plain().attributes)),
     signed(stun.Message(stun.Method.ALLOCATE, stun.Class.REQUEST, attributes=plain().attributes)),
-    with_attribute(0x0030, b"required"), with_attribute(0x0006, USERNAME.encode())])
+    with_attribute(0x0030, b"required"), with_attribute(0x0006, USERNAME.encode())], ids=count())
 def test_all_else_is_left_to_the_ice_agent(datagram):
     assert Answers(USERNAME, PASSWORD, ADDRESS).answer(datagram, True) is None
 
