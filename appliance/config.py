@@ -384,7 +384,7 @@ def _is_stream_name(text: str) -> bool:
 
 _EXAMPLE = """\
 # The appliance's configuration. Relative paths begin at this file's folder. Keys that are commented out show a default or an example.
-# After a change:  appliance check --config THIS_FILE  and then  systemctl restart appliance
+# After a change:  appliance check --config THIS_FILE  and then  systemctl reload appliance  (streams), or restart (all else)
 
 [server]
 listen = "127.0.0.1:8443"          # HTTPS: viewer, WHEP, API; "0.0.0.0:8443" or "[::]:8443" for every address

@@ -124,7 +124,7 @@ def application(segment: Segment | Segments, stage: Stage | None = None, monitor
                                  status=503 if reasons else 200)
 
     async def status(_: web.Request) -> web.Response:
-        return web.json_response(document())
+        return web.json_response(document() | {"remarks": list(stage.remarks) if stage else []})
 
     server = web.Application()
     server.router.add_get("/metrics", metrics)

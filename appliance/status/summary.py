@@ -55,6 +55,7 @@ def summary(config: Config, reasons: list[str], before: Samples, after: Samples,
     return {
         "healthy": not reasons,
         "reasons": reasons,
+        "remarks": judgement.get("remarks", []),
         "clock": judgement["clock"],
         "streams": streams,
         "stages": [{"name": stage, "ready": bool(scrapes.total("appliance_stage_ready", stage=stage)),

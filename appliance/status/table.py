@@ -35,6 +35,8 @@ def text(found: dict, columns: int = PIPE_COLUMNS) -> str:
 
 def _parts(found: dict) -> Iterator[RenderableType]:
     yield Text("healthy", "bold green") if found["healthy"] else Text("NOT HEALTHY: " + "; ".join(found["reasons"]), "bold red")
+    for remark in found["remarks"]:
+        yield Text(f"note: {remark}", "yellow")
     for stream in found["streams"]:
         yield Text()
         yield from _stream(stream)
