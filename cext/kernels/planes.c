@@ -106,12 +106,12 @@ LOOP void chroma_rows(const struct planes_colour *colour, const uint16_t *cb, co
     chroma_row(cr, cb, colour->cr_of_cr, colour->cr_of_cb, count, v);
 }
 
-/* One row of 4:2:2 to Y; its chroma is left in `cb` and `cr`. `scratch`: three rows of words and one more word. */
+/* One row of 4:2:2 to Y; its chroma is left in `cb` and `cr`. `scratch`: three and a half rows of words and one more word. */
 LOOP void luma_row_of_422(const struct planes_colour *colour, const uint16_t *restrict words, size_t width, uint16_t *restrict scratch,
                           uint16_t *cb, uint16_t *cr, uint8_t *y)
 {
     uint16_t *restrict luma = scratch, *restrict chroma = scratch + width;
-    int16_t *added = (int16_t *)scratch + width, *halves = added + width;
+    int16_t *added = (int16_t *)scratch + 2 * width, *halves = added + width;
     for (size_t i = 0; i < width; i++) {
         luma[i] = words[2 * i + 1];
         chroma[i] = words[2 * i];
