@@ -48,7 +48,7 @@ class Priors:
         return self._shelves[stream]
 
     async def studies(self, stream: str) -> list[dict[str, object]]:
-        """The patient's studies but the present one, the newest first."""
+        """The patient's studies, the newest first."""
         shelf = self._shelf(stream)
         patient_id, issuer = shelf.patient
         if not patient_id:

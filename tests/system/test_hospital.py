@@ -25,6 +25,7 @@ ae_title = "{title}"
 dicomweb = "{orthanc.dicomweb}"
 username = "{user}"
 password = "{password}"
+history_ms = 1500
 """
 PROBLEMS = "window.problems = []; addEventListener('securitypolicyviolation', event => problems.push(event.violatedDirective)); addEventListener('error', event => problems.push(event.message))"
 

@@ -5,6 +5,7 @@ import { element, make, write } from "./page.ts";
 
 /** Of one series; who wants more asks for more. */
 const THUMBNAILS_AT_ONCE = 24;
+const NOBODY = "Can be asked once it is clear who the patient is.";
 
 interface Place {
   study: Study;
@@ -54,7 +55,7 @@ export class Priors {
       this.clear();
     }
     this.ask.disabled = pacs?.patient !== true;
-    if (pacs?.patient === false) this.say("As soon as somebody is named whose studies could be looked for.");
+    if (pacs?.patient === false) this.say(NOBODY);
     else if (this.note.dataset["of"] === "patient") this.say("");
   }
 
@@ -68,7 +69,7 @@ export class Priors {
   }
 
   private say(text: string): void {
-    this.note.dataset["of"] = text.startsWith("As soon as") ? "patient" : "search";
+    this.note.dataset["of"] = text === NOBODY ? "patient" : "search";
     write(this.note, text);
     this.note.hidden = text === "";
   }
