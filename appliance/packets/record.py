@@ -22,7 +22,7 @@ from appliance import descriptions
 from appliance.config import Config, StreamConfig, load
 from appliance.errors import ConfigurationError
 from appliance.packets import pcapng
-from appliance.protocol.sdp import Flow, VideoFlow
+from appliance.protocol.sdp import PATHS, Flow, VideoFlow
 from appliance.runtime.multicast import interface_index, open_receiver
 from appliance.runtime.packet_socket import RingUnavailable, open_packet_socket
 from appliance.version import VERSION
@@ -44,12 +44,14 @@ _SO_TIMESTAMPNS = 35
 
 @dataclass(frozen=True)
 class Recorded:
-    """A flow that is recorded: one interface of the file."""
+    """A path of a flow that is recorded: one interface of the file."""
 
     key: str
     flow: Flow
     interface: str
     sdp: str
+    others: tuple[Flow, ...] = ()
+    """Paths of the same group, port and interface, told apart by their senders alone: they are recorded with it."""
 
     @property
     def target(self) -> str:
@@ -131,7 +133,7 @@ def summary(path: Path, flows: list[Recorded], ways: list[str], counts: list[Flo
         rate = count.octets * 8e3 / max(1, count.last_ns - count.first_ns)
         lines.append(f"  {one.key} {one.target} on {one.interface}: {count.packets:,} packets, {rate:,.1f} Mbit/s, {lost}; {way}")
     lines.append("The file holds what the camera sent, and who the patient is if it sends that: treat it so.")
-    if any(one.key == "metadata" for one in flows):
+    if any(one.key.startswith("metadata") for one in flows):
         lines.append("--flows video leaves the metadata out.")
     return "\n".join(lines)
 
@@ -152,7 +154,19 @@ def _flows(stream: StreamConfig, wanted: list[str]) -> list[Recorded]:
     found = []
     for key in wanted or places:
         text = asyncio.run(descriptions.read(places[key], f'stream "{stream.name}", {key}')).text
-        found.append(Recorded(key, descriptions.flow_of(key, places[key], text), stream.interface, text))
+        found += _paths(key, descriptions.flow_of(key, places[key], text), stream, text)
+    return found
+
+
+def _paths(key: str, flow: Flow, stream: StreamConfig, text: str) -> list[Recorded]:
+    """Each path of a flow (ST 2022-7); two that only their senders tell apart are one."""
+    found: list[Recorded] = []
+    for number, leg in enumerate(flow.legs):
+        name, interface = f"{key} path {PATHS[number]}" if flow.second else key, stream.interface_of(number)
+        if found and (leg.group, leg.port, interface) == (found[0].flow.group, found[0].flow.port, found[0].interface):
+            found[0] = replace(found[0], key=f"{key} paths {' and '.join(PATHS)}", others=(leg,))
+        else:
+            found.append(Recorded(name, leg, interface, text))
     return found
 
 
@@ -182,13 +196,14 @@ def _open(stack: ExitStack, one: Recorded):
         wanted = min(RING_BYTES_MAX, max(RING_BYTES_MIN, round(_bytes_a_second(one.flow) * RING_S)))
         packets = open_packet_socket(replace(one.flow, source_address=None), index, wanted // BLOCK_BYTES)
     except RingUnavailable as error:
-        receiver = stack.enter_context(open_receiver(one.flow, one.interface, _RECEIVE_BUFFER_BYTES))
+        joined = replace(one.flow, source_address=None) if one.others else one.flow
+        receiver = stack.enter_context(open_receiver(joined, one.interface, _RECEIVE_BUFFER_BYTES))
         receiver.setblocking(False)
         receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         words = f"received by a UDP socket ({error}): IP and UDP headers are made from what it tells"
         return pcapng.RAW_IP, lambda recorder: recorder.add_socket(receiver.fileno(), one.flow.group, one.flow.port), words
     stack.callback(packets.socket.close)
-    if multicast:
-        stack.enter_context(open_receiver(one.flow, one.interface, _MEMBER_BUFFER_BYTES, _REFUSE_ALL))
+    for leg in (one.flow, *one.others) if multicast else ():
+        stack.enter_context(open_receiver(leg, one.interface, _MEMBER_BUFFER_BYTES, _REFUSE_ALL))
     words = "received by a packet socket, times by the kernel"
     return pcapng.ETHERNET, lambda recorder: recorder.add_ring(packets.socket.fileno(), packets.blocks, packets.merged), words

@@ -7,10 +7,12 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from appliance import config
 from appliance.errors import ConfigurationError
 from appliance.frame import VideoFormat
 from appliance.packets import pcapng, record
@@ -125,6 +127,28 @@ def test_a_file_is_never_overwritten_and_ends_at_its_size_whole(theatre, tmp_pat
     assert not capture.broken and not capture.left_out and [flow.port for flow in capture.flows] == [theatre.video.port]
 
 
+def test_both_paths_of_a_flow_are_interfaces_of_the_file(theatre, tmp_path):
+    second = free_flow(VideoFormat(64, 36))
+    both = replace(theatre.video, second=sdp.Leg(group=second.group, port=second.port, payload_type=96))
+    (tmp_path / "scope.sdp").write_text(sdp.emit_video(both))
+    theatre.senders.append(Sender(second))
+    process = theatre.record("x.pcapng", "--seconds", "30", "--flows", "video")
+    theatre.senders[0].send([b"both"])
+    theatre.senders[2].send([b"both", b"only the second"])
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, complaints = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, complaints
+    assert "video path a" in said and "video path b" in said
+    capture = Capture((tmp_path / "x.pcapng").read_bytes())
+    assert {(flow.address, flow.port, flow.packets) for flow in capture.flows} == {(theatre.video.group, theatre.video.port, 1), (second.group, second.port, 2)}
+    # Told apart by their senders alone: one interface for both.
+    sources = {name: replace(theatre.video, source_address=name) for name in ("127.0.0.1", "127.0.0.2")}
+    one = replace(sources["127.0.0.1"], second=sdp.Leg(group=theatre.video.group, port=theatre.video.port, payload_type=96, source_address="127.0.0.2"))
+    [recorded] = record._paths("video", one, config.load(tmp_path / "appliance.toml").streams[0], "")
+    assert recorded.key == "video paths a and b" and [leg.source_address for leg in (recorded.flow, *recorded.others)] == list(sources)
+
+
 def mistake(command, *arguments):
     """What a person reads who got it wrong."""
     parser = argparse.ArgumentParser()
@@ -136,11 +160,11 @@ def mistake(command, *arguments):
 
 
 def test_mistakes_and_silence_are_said(theatre, tmp_path):
-    config = ("--config", tmp_path / "appliance.toml")
-    assert "Did you mean 'scope'?" in mistake(record, "scop", tmp_path / "y.pcapng", *config)
-    assert "some of video, metadata" in mistake(record, "scope", tmp_path / "y.pcapng", "--flows", "sound", *config)
-    assert "a folder that exists" in mistake(record, "scope", tmp_path / "missing" / "y.pcapng", *config)
-    assert "more than 0" in mistake(record, "scope", tmp_path / "y.pcapng", "--seconds", "0", *config)
+    where = ("--config", tmp_path / "appliance.toml")
+    assert "Did you mean 'scope'?" in mistake(record, "scop", tmp_path / "y.pcapng", *where)
+    assert "some of video, metadata" in mistake(record, "scope", tmp_path / "y.pcapng", "--flows", "sound", *where)
+    assert "a folder that exists" in mistake(record, "scope", tmp_path / "missing" / "y.pcapng", *where)
+    assert "more than 0" in mistake(record, "scope", tmp_path / "y.pcapng", "--seconds", "0", *where)
     process = theatre.record("y.pcapng", "--seconds", "0.2")
     said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1 and said.count("NOTHING CAME") == 2
