@@ -44,12 +44,23 @@ class Scene(Picture):
     def pack(self, upper: Sequence[np.ndarray], lower: Sequence[np.ndarray], simd: bool) -> np.ndarray:
         """A row of 14-bit int16 samples (Y, Cb, Cr), or the two of a 4:2:0 pgroup, as pgroups (uint8, raw_row_bytes); for tests of both code paths."""
 
+class Detour:
+    """A further way for the packets of Pacing, over the connected UDP socket `fd`: `late_ns` later, and without a share `loss` (0 to 1) of them that follows
+    from `seed`. Holds `capacity` packets of at most `maxudp` octets, UDP's header included."""
+
+    def __init__(self, fd: int, loss: float, late_ns: int, seed: int, capacity: int, maxudp: int) -> None: ...
+    @property
+    def packets_sent(self) -> int: ...
+    @property
+    def packets_lost(self) -> int:
+        """Packets that were to be lost."""
+
 class Pacing:
     """Sends a picture's frames, or its first or second field or segment, over a connected UDP socket, evenly over `span_ns`."""
 
     def __init__(self, picture: Picture, format: VideoFormat, fd: int, span_ns: int, payload_type: int, ssrc: int, sequence: int,
-                 segmented: bool = True, second_part: bool = False, maxudp: int = 1460) -> None:
-        """Packing is the format's; `maxudp` is the largest UDP datagram, its header included. `sequence`: the 32-bit extended sequence number of the first packet. `segmented`: let the kernel cut runs of equal packets."""
+                 segmented: bool = True, second_part: bool = False, maxudp: int = 1460, detours: tuple[Detour, ...] = ()) -> None:
+        """`fd` -1: every packet goes by the detours alone. Packing is the format's; `maxudp` is the largest UDP datagram, its header included. `sequence`: the 32-bit extended sequence number of the first packet. `segmented`: let the kernel cut runs of equal packets."""
     def send(self, clock_ns: int, rtp_timestamp: int) -> None:
         """Sends what the picture has begun, the first burst at `clock_ns` of the kernel's CLOCK_TAI; blocks for the span without
         the GIL. Raises OSError for what will not pass by itself."""

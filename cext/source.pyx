@@ -1,4 +1,4 @@
-# distutils: sources = cext/kernels/scene.c cext/kernels/packer.c cext/kernels/pacing.c
+# distutils: sources = cext/kernels/scene.c cext/kernels/packer.c cext/kernels/pacing.c cext/kernels/detour.c
 # distutils: libraries = m
 # Positions and colours are finite and nobody reads floating-point exceptions; without these options every clamp stays a branch.
 # distutils: extra_compile_args = -fno-trapping-math -ffinite-math-only -fno-signed-zeros -fno-math-errno
@@ -73,7 +73,12 @@ cdef extern from "pacing.h":
     struct pacing_layout:
         uint32_t row_bytes, rows, pgroup_bytes, pgroup_columns, pgroup_rows
         int second_part, blocks
+    struct detour:
+        uint64_t packets_sent, packets_lost, packets_refused
+    int detour_open(detour *, int, double, int64_t, uint64_t, uint32_t, uint32_t)
+    void detour_close(detour *)
     struct pacing:
+        detour *detours[2]
         pacing_layout layout
         uint32_t payload_max
         int fd, segmented
@@ -210,20 +215,47 @@ cdef class Scene(Picture):
         return packed
 
 
+cdef class Detour:
+    cdef detour detour
+
+    def __cinit__(self, int fd, double loss, int64_t late_ns, uint64_t seed, uint32_t capacity, uint32_t maxudp):
+        assert 0 <= loss <= 1 and late_ns >= 0 and capacity
+        if detour_open(&self.detour, fd, loss, late_ns, seed, capacity, maxudp - _UDP_HEADER_BYTES) < 0:
+            detour_close(&self.detour)
+            raise MemoryError
+
+    def __dealloc__(self):
+        detour_close(&self.detour)
+
+    @property
+    def packets_sent(self):
+        return self.detour.packets_sent
+
+    @property
+    def packets_lost(self):
+        return self.detour.packets_lost
+
+
 cdef class Pacing:
     cdef pacing pacing
     cdef Picture picture
+    cdef tuple detours
 
     def __cinit__(self):
         memset(&self.pacing, 0, sizeof(self.pacing))
 
     def __init__(self, Picture picture not None, format, int fd, int64_t span_ns, uint8_t payload_type, uint32_t ssrc, uint32_t sequence,
-                 bint segmented=True, bint second_part=False, uint32_t maxudp=1460):
+                 bint segmented=True, bint second_part=False, uint32_t maxudp=1460, tuple detours=()):
         assert self.pacing.packet_count == 0 and span_ns > 0 and payload_type < 128
         self.picture = picture
         self.pacing.fd, self.pacing.segmented, self.pacing.span_ns = fd, segmented, span_ns
         self.pacing.payload_type, self.pacing.ssrc, self.pacing.sequence = payload_type, ssrc, sequence
         self.pacing.payload_max = maxudp - _UDP_HEADER_BYTES
+        # Safety: these live as long as this does, and their slots take its packets.
+        self.detours = detours
+        assert len(detours) <= 2
+        for number, way in enumerate(detours):
+            self.pacing.detours[number] = &(<Detour?>way).detour
         pgroup = format.pgroup
         # Safety: a packet holds a pgroup at least, and its parts fit their 16-bit lengths.
         assert 100 <= maxudp <= 8960 and pgroup.octets <= 16

@@ -5,6 +5,7 @@ what protocol.dicom_rtv.build_grain() makes, at a fraction of the cost.
 """
 import secrets
 import struct
+from ipaddress import IPv4Address
 from uuid import NAMESPACE_URL, uuid5
 
 from pydicom.dataset import Dataset
@@ -76,7 +77,16 @@ class MetadataFlow:
 def flow(plan: Plan) -> sdp.MetadataFlow:
     """The metadata flow as a receiver's SDP describes it."""
     return sdp.MetadataFlow(group=plan.metadata_group, port=plan.metadata_port, source_address=plan.source_address, payload_type=PAYLOAD_TYPE,
-                            extension_ids=EXTENSION_IDS, title=f"{plan.name}, synthetic metadata")
+                            extension_ids=EXTENSION_IDS, title=f"{plan.name}, synthetic metadata", second=second_leg(plan))
+
+
+def second_leg(plan: Plan) -> sdp.Leg | None:
+    """Where the grains go a second time: beside the video's second path as the first one is beside the video's first."""
+    if plan.second is None:
+        return None
+    apart = int(IPv4Address(plan.metadata_group)) - int(IPv4Address(plan.group))
+    return sdp.Leg(group=str(IPv4Address(int(IPv4Address(plan.second.group)) + (apart if abs(apart) == 1 else 0))),
+                   port=plan.second.port + plan.metadata_port - plan.port, source_address=plan.second.source_address, payload_type=PAYLOAD_TYPE)
 
 
 def _identity(plan: Plan, part: str) -> bytes:

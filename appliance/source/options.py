@@ -11,9 +11,10 @@ from pathlib import Path
 
 from appliance.errors import ConfigurationError
 from appliance.frame import VideoFormat
-from appliance.source import sound_options
+from appliance.source import path_options, sound_options
 from appliance.source.colour import WEIGHTS
 from appliance.source.network import interface_address
+from appliance.source.path_options import Impairment, SecondPath
 from appliance.source.sound import SoundPlan
 from cext import source as native
 
@@ -53,6 +54,9 @@ class Plan:
     """TCP port at which the metadata is offered over a WebSocket as well."""
     sound: SoundPlan | None = None
     """None sends no sound, and no frame flashes."""
+    second: SecondPath | None = None
+    """Where video and metadata go a second time."""
+    impairment: Impairment = Impairment()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metadata-websocket", type=int, metavar="PORT", help="offer the metadata at ws://ADDRESS:PORT as well")
     parser.add_argument("--no-metadata", action="store_true", help="send video alone")
     sound_options.add_arguments(parser)
+    path_options.add_arguments(parser)
     parser.add_argument("--ttl", type=int, default=16, help="routers that a multicast packet may pass (default: 16)")
     parser.add_argument("--size", default="1280x720", help="raster, WIDTHxHEIGHT (default: 1280x720)")
     parser.add_argument("--rate", default="50", help="frames a second, of interlaced video, too: 50, 59.94, 60000/1001, ... (default: 50)")
@@ -108,6 +113,8 @@ def plan(options: argparse.Namespace) -> Plan:
         if options.no_metadata:
             problems.append(str(ConfigurationError("--metadata-websocket", "metadata to offer", "--no-metadata")))
     sound = checked(sound_options.plan, options, group, port) if group and port else None
+    second = checked(path_options.second_path, options, group, port) if group and port and source_address else None
+    impairment = checked(path_options.impairment, options)
     for check in (_name, _ttl, _seconds, _directory, _picture):
         checked(check, options)
     if format:
@@ -120,7 +127,7 @@ def plan(options: argparse.Namespace) -> Plan:
         raise ConfigurationError.of(problems)
     return Plan(options.name, format, source_address, group, port, metadata_group, metadata_port or 0, options.ttl, options.sdp_dir,
                 not options.no_segmentation, options.timestamp_bars, options.seconds, options.picture, options.maxudp,
-                options.metadata_websocket, sound)
+                options.metadata_websocket, sound, second, impairment)
 
 
 def _format(options: argparse.Namespace) -> VideoFormat:

@@ -24,6 +24,7 @@ _LEAD_NS = 20_000_000           # from start to the first frame
 # Nobody listens at a unicast address, a cable is pulled: the video's packets are left behind for the same reasons.
 _PASSING = {errno.ECONNREFUSED, errno.ENOBUFS, errno.EAGAIN, errno.EPERM, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 _COMPLAINT_INTERVAL_S = 30
+_DETOUR_NS = 20_000_000         # packets that wait between two bursts, at most
 _STEP_S = 0.2                   # a stop is noticed at least this often, however slow the frame rate
 
 log = logging.getLogger("appliance.source")
@@ -38,14 +39,20 @@ class Sender:
         self._scene = Scene(plan.format, plan.stamped) if plan.picture == "endoscope" else Bars(plan.format)
         self._socket = network.connected_socket(plan.source_address, plan.group, plan.port, plan.ttl)
         network.check_size(self._socket, plan.maxudp)
+        self._second_socket = plan.second and network.connected_socket(plan.second.source_address, plan.second.group, plan.second.port, plan.ttl)
+        self._detours = self._make_detours()
+        direct = -1 if plan.impairment.losses[0] else self._socket.fileno()
         self._part_ns = int(_SECOND_NS / plan.format.rate / len(parts(plan.format)))
         ssrc, self._sequence = secrets.randbits(32), secrets.randbits(32)
-        self._parts = [native.Pacing(self._scene.native, plan.format, self._socket.fileno(), int(_ACTIVE_PART * self._part_ns), VIDEO_PAYLOAD_TYPE, ssrc, 0,
-                                     plan.segmented, second, plan.maxudp) for second in parts(plan.format)]
+        self._parts = [native.Pacing(self._scene.native, plan.format, direct, int(_ACTIVE_PART * self._part_ns), VIDEO_PAYLOAD_TYPE, ssrc, 0,
+                                     plan.segmented, second, plan.maxudp, self._detours) for second in parts(plan.format)]
         self._metadata: metadata.MetadataFlow | None = None
         if plan.metadata_group is not None:
             self._metadata = metadata.MetadataFlow(plan)
             self._metadata_ways = [network.connected_socket(plan.source_address, plan.metadata_group, plan.metadata_port, plan.ttl)]
+            if plan.second:
+                second = metadata.second_leg(plan)
+                self._metadata_ways.append(network.connected_socket(second.source_address, second.group, second.port, plan.ttl))
             if plan.metadata_websocket is not None:
                 from appliance.source.websocket import MetadataServer  # a third of a second that nobody else need wait
 
@@ -61,7 +68,22 @@ class Sender:
         """The video flow as a receiver's SDP describes it."""
         plan = self.plan
         return sdp.VideoFlow(format=plan.format, group=plan.group, port=plan.port, source_address=plan.source_address,
-                             payload_type=VIDEO_PAYLOAD_TYPE, sender_type=timing.WIDE, title=f"{plan.name}, synthetic {plan.picture}", maxudp=plan.maxudp)
+                             payload_type=VIDEO_PAYLOAD_TYPE, sender_type=timing.WIDE, title=f"{plan.name}, synthetic {plan.picture}", maxudp=plan.maxudp,
+                             second=plan.second and sdp.Leg(group=plan.second.group, port=plan.second.port, source_address=plan.second.source_address,
+                                                            payload_type=VIDEO_PAYLOAD_TYPE))
+
+    def _make_detours(self) -> tuple[native.Detour, ...]:
+        """Ways for packets that go a second time, or are lost on purpose."""
+        plan, ways = self.plan, []
+        if plan.impairment.losses[0]:
+            ways.append((self._socket, plan.impairment.losses[0], 0))
+        if plan.second:
+            ways.append((self._second_socket, plan.impairment.losses[1], int(plan.second.skew_ms * 1_000_000)))
+        # At least half full: a packet that ends a row may carry little, but neighbours make up for it.
+        packets_a_second = plan.format.frame_bytes * plan.format.picture_rate / (plan.maxudp // 2)
+        return tuple(native.Detour(way.fileno(), loss, late_ns, plan.impairment.seed + number,
+                                   int(packets_a_second * (late_ns + _DETOUR_NS) / _SECOND_NS) + 64, plan.maxudp)
+                     for number, (way, loss, late_ns) in enumerate(ways))
 
     def sound_flow(self) -> sdp.AudioFlow:
         """The sound's flow as a receiver's SDP describes it."""
@@ -77,6 +99,8 @@ class Sender:
         plan, packets = self.plan, sum(part.packet_count for part in self._parts)
         text = (f"{plan.name}: {plan.format} to {plan.group}:{plan.port} from {plan.source_address}, "
                 f"{packets} packets a frame, {round(packets * plan.format.rate)} a second")
+        if plan.second:
+            text += f", and a second time to {plan.second.group}:{plan.second.port} from {plan.second.source_address}"
         if plan.metadata_group is not None:
             text += f"; metadata to {plan.metadata_group}:{plan.metadata_port}"
             text += "" if plan.metadata_websocket is None else f" and at ws://{plan.source_address}:{plan.metadata_websocket}"
@@ -151,6 +175,8 @@ class Sender:
             self._sound.stop()
             self._sound_socket.close()
         self._socket.close()
+        if self._second_socket:
+            self._second_socket.close()
         if self._metadata is not None:
             for way in self._metadata_ways:
                 way.close()

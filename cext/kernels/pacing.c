@@ -247,9 +247,14 @@ int pacing_send(struct pacing *pacing, int64_t clock_ns, uint32_t rtp_timestamp,
             continue;
         note_lateness(pacing, due_ns);
         prepare(context, pacing->rows_needed[end - 1]);
-        int error = send_burst(pacing, first, end, &next_run);
+        int error = pacing->fd < 0 ? 0 : send_burst(pacing, first, end, &next_run);
         if (error)
             return error;
+        for (uint32_t way = 0; way < PACING_DETOURS_MAX && pacing->detours[way]; way++) {
+            for (uint32_t i = first; i < end; i++)
+                detour_take(pacing->detours[way], pacing->pieces + 2 * i, due_ns);
+            detour_flush(pacing->detours[way], due_ns);
+        }
     }
     return 0;
 }

@@ -9,11 +9,14 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "detour.h"
+
 enum {
     PACING_SEGMENTS_MAX = 3,         /* ST 2110-20 6.1.4 */
     PACING_HEADER_MAX = 32,          /* RTP 12, extended sequence number 2, three sample row data headers of 6 */
     PACING_BLOCKS_BYTES = 1260,      /* block packing: seven blocks of 180 */
     PACING_BURST_NS = 500000,
+    PACING_DETOURS_MAX = 2,          /* paths of ST 2022-7 */
 };
 
 /* Makes the first `rows` rows of the part ready to be sent. */
@@ -36,7 +39,8 @@ struct pacing_layout {
 struct pacing {
     struct pacing_layout layout;
     uint32_t payload_max;            /* octets of a UDP payload */
-    int fd;                          /* connected UDP socket, blocking */
+    int fd;                          /* connected UDP socket, blocking; -1: all goes by detours */
+    struct detour *detours[PACING_DETOURS_MAX]; /* further ways for every packet; NULL: none */
     int segmented;                   /* the kernel cuts runs into packets; cleared when it, or the network card, will not */
     uint32_t packet_count, run_count, burst_packets;
     int64_t span_ns;                 /* from the first burst to the end of the last one's share */
