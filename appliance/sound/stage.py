@@ -13,6 +13,7 @@ from appliance.config import StreamConfig
 from appliance.frame import DISCONTINUITY, INCOMPLETE, KEYFRAME
 from appliance.protocol import channel_order
 from appliance.protocol.sdp import AudioFlow
+from appliance.runtime.belief import TRUSTED_WINDOW_NS, Belief
 from appliance.runtime.counters import Counters
 from appliance.runtime.multicast import Membership, open_receiver
 from appliance.runtime.ring import RingWriter
@@ -42,6 +43,7 @@ class Sound:
         self._no_slot = counters.counter("appliance_frames_dropped_total", reason="no_slot")
         self._latency = counters.histogram("appliance_stage_latency_seconds")
         self._epoch = self._unit_number = 0
+        self._window_ns = TRUSTED_WINDOW_NS
         self._last_number = 0
         self._discontinuity = True
 
@@ -55,7 +57,7 @@ class Sound:
         if self.tape.epoch != self._epoch:
             self._epoch = self.tape.epoch
             first_tick, came_tai_ns = self.tape.beginning
-            self.timeline = Timeline(first_tick, came_tai_ns, self.flow.rate_hz, self.flow.mediaclk_offset, self.flow.packet_ticks)
+            self.timeline = Timeline(first_tick, came_tai_ns, self.flow.rate_hz, self.flow.mediaclk_offset, self.flow.packet_ticks, self._window_ns)
             self._discontinuity = True
             return False
         if due == ENDED:
@@ -65,6 +67,12 @@ class Sound:
         assert due in (WHOLE, HOLES)
         self._frame(self.timeline)
         return True
+
+    def believe(self, window_ns: tuple[int, int]) -> None:
+        """How far RTP times are capture times from now on, as for the picture; a time line that this decides otherwise begins anew."""
+        self._window_ns = window_ns
+        if self.timeline is not None and self.timeline.fits(window_ns) == self.timeline.by_arrival:
+            self.tape.begin_anew()
 
     def _frame(self, timeline: Timeline) -> None:
         missing = self.tape.take(timeline.position, timeline.step, self._sides)
@@ -114,8 +122,12 @@ def run(stage: Stage) -> None:
         accounts = Accounts(flow, stage.counters, clock.monotonic_ns())
         stage.log.info("%s from %s:%d on %s, heard by %s", flow, flow.group, flow.port, stream.interface,
                        "everyone" if stream.sound_for == "everyone" else "experts alone")
+        # The picture's, so that both are believed or neither.
+        belief = Belief(stage.counters, stream.name, stage.flows[stream.name].video.format.frame_ns)
         stage.ready()
         while stage.running():
+            if belief.changed():
+                sound.believe(belief.window_ns)
             if sound.step(listening.run(sound.wanted, WAKE_NS)):
                 accounts.heard(clock.monotonic_ns())
             _tell(stage.log, accounts.move(tape, listening, sound.timeline, clock.monotonic_ns()))

@@ -33,12 +33,14 @@ _MILLION = 1_000_000
 class Timeline:
     """One epoch of a tape. Frame `number` begins at TAI number x FRAME_NS."""
 
-    def __init__(self, first_tick: int, came_tai_ns: int, rate_hz: int, mediaclk_offset: int, packet_ticks: int) -> None:
-        """`first_tick` is the epoch's first, in a packet of `packet_ticks` that came at `came_tai_ns`."""
+    def __init__(self, first_tick: int, came_tai_ns: int, rate_hz: int, mediaclk_offset: int, packet_ticks: int,
+                 window_ns: tuple[int, int] = (CAPTURE_DISTANCE_NS_MAX, CAPTURE_DISTANCE_NS_MAX)) -> None:
+        """`first_tick` is the epoch's first, in a packet of `packet_ticks` that came at `came_tai_ns`; `window_ns` as runtime.belief has it."""
         self.rate_hz, self._frame_ticks = rate_hz, rate_hz // FRAMES_A_SECOND
         packet_ns = packet_ticks * _SECOND_NS // rate_hz
         captured_ns = clock.unwrap_rtp_timestamp(first_tick - mediaclk_offset & 0xFFFF_FFFF, came_tai_ns, rate_hz)
-        self.by_arrival = abs(captured_ns - came_tai_ns) > CAPTURE_DISTANCE_NS_MAX
+        self._early_ns = captured_ns - came_tai_ns
+        self.by_arrival = not self.fits(window_ns)
         if self.by_arrival:
             captured_ns = came_tai_ns - packet_ns  # when a packet leaves, its last sample has just been captured
         captured_ticks = captured_ns * rate_hz // _SECOND_NS
@@ -48,6 +50,10 @@ class Timeline:
         self._lags: deque[tuple[int, int]] = deque(maxlen=DRIFT_SECONDS)
         self._lag_ns: int | None = None
         self.number = -(-captured_ticks // self._frame_ticks)
+
+    def fits(self, window_ns: tuple[int, int]) -> bool:
+        """Whether the epoch's RTP time lies so near its arrival: at most the first after, the second before it."""
+        return -window_ns[1] <= self._early_ns <= window_ns[0]
 
     @property
     def position(self) -> int:
