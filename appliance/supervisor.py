@@ -173,11 +173,11 @@ class Supervisor:
             return
         wanted, topology = self._next
         changed = changed_stages(self.topology, topology)
-        ending = [child for name, child in self.children.items() if child.process and (name in changed or child.ending_by_s)]
-        for child in ending:
-            if not child.ending_by_s:
-                child.ending_by_s = time.monotonic() + STOP_LIMIT_S
+        for child in (self.children[name] for name in changed if not self.children[name].ending_by_s):
+            child.ending_by_s = time.monotonic() + STOP_LIMIT_S
+            if child.process:
                 child.process.terminate()
+        ending = [child for child in self.children.values() if child.ending_by_s and child.process]
         if ending:
             return
         self._next = None
