@@ -88,8 +88,8 @@ class Receiver:
 
 
 def grown(before, after):
-    """What was counted in between, by name; counts by reason are left out."""
-    return {name: count - before[name] for name, count in after.items() if not isinstance(count, dict)}
+    """What was counted in between, by name; counts by reason and by path are left out."""
+    return {name: count - before[name] for name, count in after.items() if isinstance(count, int)}
 
 
 @dataclass(frozen=True)
