@@ -6,8 +6,7 @@ FIT_INTERVAL_NS = 400_000_000
 """Two of them and the rest of the one in which it begins are less than a second."""
 # Of the packets of an interval: more refused for their place or length than bit errors explain.
 REFUSED_SHARE_MAX = 0.05
-# A frame with holes although nothing was lost is smaller than the SDP says; more than this share lost explains holes by itself.
-LOST_SHARE_MAX = 0.01
+# Frames with holes although fewer packets were lost than there are frames are smaller than the SDP says; one loss a frame explains its hole.
 # So many fields of one kind and none of the other are no two fields a frame.
 FIELDS_ALIKE_MIN = 6
 _GEOMETRY_REASONS = ("srd_length", "srd_field", "srd_row", "srd_offset")
@@ -34,7 +33,7 @@ class Fit:
         if not arrived:
             return False
         ended = fresh["frames"] + fresh["sparse"]
-        torn = 0 < ended == fresh["incomplete"] + fresh["sparse"] and fresh["lost"] <= LOST_SHARE_MAX * arrived
+        torn = 0 < ended == fresh["incomplete"] + fresh["sparse"] and fresh["lost"] < ended
         good = fresh["refused"] <= REFUSED_SHARE_MAX * arrived and not torn and not self._fields_alike(fresh)
         changed, self.good = good != self.good, good
         return changed

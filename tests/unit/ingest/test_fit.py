@@ -22,6 +22,8 @@ def added(*seconds):
 @pytest.mark.parametrize("second, good", [
     (counts(), True),
     (counts(incomplete=50, lost=4000), True),          # a bad network explains the holes
+    (counts(incomplete=50, lost=50), True),            # and a loss in every frame does
+    (counts(packets=20_000, incomplete=50, lost=49), False),
     (counts(incomplete=49), True),                     # one whole frame: the size is right
     (counts(packets=20_000, incomplete=50), False),    # a smaller picture: nothing lost, never whole
     (counts(packets=70_000, srd_row=10_000), False),   # a larger picture
