@@ -20,6 +20,7 @@ video = "{video}"
 SMALL = ("--size", "320x180")
 # What a viewer may wait for the picture, on a machine whose two cores encode, serve and watch.
 PICTURE_LIMIT_S = 2.5
+PATIENCE_S = 60  # processes start while others encode
 
 
 class Device:
@@ -36,7 +37,7 @@ class Device:
         self.source = self.theatre._popen("source", "--interface", "lo", "--group", group, "--port", str(port), "--name", "room",
                                           "--sdp-dir", str(self.theatre.folder), *options, log="room.log")
         path = self.theatre.folder / "room.sdp"
-        wait_until(lambda: path.exists() and self.source.poll() is None, 20, "the room's SDP")
+        wait_until(lambda: path.exists() and self.source.poll() is None, PATIENCE_S, "the room's SDP")
         if self._server is None:
             self._serve(path)
 
@@ -89,7 +90,7 @@ def plant(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(plant, browser):
     page = browser.open(plant.link("expert"))
-    page.wait("window.applianceViewer && applianceViewer.frames > 25", 30)
+    page.wait("window.applianceViewer && applianceViewer.frames > 25", PATIENCE_S)
     page.evaluate("""(() => { const v = applianceViewer; window.pause = {last: performance.now(), longest: 0, frames: v.frames};
         setInterval(() => { const now = performance.now();
             if (v.frames !== window.pause.frames) { window.pause.frames = v.frames; window.pause.last = now; }
@@ -138,7 +139,7 @@ def test_a_device_that_does_not_answer_keeps_no_other_theatre_dark(plant, page):
     assert plant.metric("appliance_stream_waiting", stream="room") == 1 and plant.metric("appliance_stream_waiting", stream="endoscope") == 0
     with undisturbed(plant, page):
         plant.device.switch_on(*SMALL)
-        wait_until(lambda: room_runs(plant), 40, "the room's picture")
+        wait_until(lambda: room_runs(plant), PATIENCE_S, "the room's picture")
     assert plant.metric("appliance_stream_waiting", stream="room") == 0
 
 
@@ -146,7 +147,7 @@ def test_a_wrong_configuration_changes_nothing_and_everything_wrong_is_said(plan
     good, stages = plant.config_path.read_text(), plant.stages()
     with undisturbed(plant, page):
         hang_up(plant, good.replace("127.0.0.1:", "127.0.0.1:x", 1) + ROOM.format(title="Room", video="nowhere.sdp").replace("lo", "eth99"))
-        wait_until(lambda: plant.metric("appliance_supervisor_configuration_refused") == 1, 15, "the refusal")
+        wait_until(lambda: plant.metric("appliance_supervisor_configuration_refused") == 1, PATIENCE_S, "the refusal")
     assert plant.stages() == stages and plant.healthy()
     import urllib.request
     with urllib.request.urlopen(plant.metrics_url.replace("/metrics", "/healthz"), timeout=5) as answer:
@@ -155,7 +156,7 @@ def test_a_wrong_configuration_changes_nothing_and_everything_wrong_is_said(plan
     log = plant.log_path.read_text()
     assert "[server] listen" in log and "everything goes on as it was" in log
     hang_up(plant, good)
-    wait_until(lambda: plant.metric("appliance_supervisor_configuration_refused") == 0, 15, "the configuration to be followed")
+    wait_until(lambda: plant.metric("appliance_supervisor_configuration_refused") == 0, PATIENCE_S, "the configuration to be followed")
     assert plant.stages() == stages
 
 
@@ -163,9 +164,9 @@ def test_another_title_restarts_nothing_and_what_streams_share_takes_a_restart_a
     good, stages = plant.config_path.read_text(), plant.stages()
     with undisturbed(plant, page):
         hang_up(plant, good.replace('title = "Room"', 'title = "Room camera"').replace("[[stream]]", "[encoder]\nbitrate_kbps = 5000\n[[stream]]", 1))
-        wait_until(lambda: "takes a restart of the appliance: [encoder] bitrate_kbps" in plant.log_path.read_text(), 15, "the key that is not followed")
+        wait_until(lambda: "takes a restart of the appliance: [encoder] bitrate_kbps" in plant.log_path.read_text(), PATIENCE_S, "the key that is not followed")
         wait_until(lambda: "Room camera" in page.evaluate(f"""fetch('/api/streams', {{headers: {{Authorization: 'Bearer {plant.token("expert", "*")}'}}}})
-            .then((answer) => answer.text())"""), 15, "the new title")
+            .then((answer) => answer.text())"""), PATIENCE_S, "the new title")
     assert plant.stages() == stages
     plant.config_path.write_text(good)
 
@@ -176,9 +177,9 @@ def test_a_device_that_changes_its_raster_is_followed(plant, page):
         plant.device.switch_off()
         plant.device.switch_on("--size", "640x360")
         hang_up(plant)  # a reading at once; by itself it comes within ten seconds
-        wait_until(lambda: plant.metric("appliance_stream_changes_total", stream="room") == 1, 15, "the change")
+        wait_until(lambda: plant.metric("appliance_stream_changes_total", stream="room") == 1, PATIENCE_S, "the change")
         counted = plant.metric("appliance_ingest_frames_total", stream="room")
-        wait_until(lambda: plant.metric("appliance_ingest_frames_total", stream="room") > counted + 10, 20, "the room's picture")
+        wait_until(lambda: plant.metric("appliance_ingest_frames_total", stream="room") > counted + 10, PATIENCE_S, "the room's picture")
         after = {name: pid for name, pid in plant.stages().items() if "room" in name}
     assert before.keys() == after.keys() and not set(before.values()) & set(after.values())
 
@@ -193,13 +194,13 @@ def test_viewers_see_another_raster_without_a_new_session(plant, page):
     plant.source = plant._popen("source", "--interface", "lo", "--group", group, "--port", port, "--name", "endoscope", "--sdp-dir", str(plant.folder),
                                 "--size", "480x272", log="source.log")
     begun = time.monotonic()
-    page.wait("applianceViewer.video.videoWidth === 480 && applianceViewer.video.videoHeight === 272", 30)
+    page.wait("applianceViewer.video.videoWidth === 480 && applianceViewer.video.videoHeight === 272", PATIENCE_S)
     print(f"another raster after {time.monotonic() - begun:.1f} s")
     shown = page.evaluate("applianceViewer.frames")
-    wait_until(lambda: page.evaluate("applianceViewer.frames") > shown + 25, 15, "moving pictures")
+    wait_until(lambda: page.evaluate("applianceViewer.frames") > shown + 25, PATIENCE_S, "moving pictures")
     assert page.evaluate("applianceViewer.sessions") == session, "the viewer had to connect again"
     joined = page.evaluate("applianceViewer.joined")
-    wait_until(lambda: page.evaluate("applianceViewer.joined") > joined + 25, 15, "frames with their metadata")
+    wait_until(lambda: page.evaluate("applianceViewer.joined") > joined + 25, PATIENCE_S, "frames with their metadata")
     after = plant.stages()
     changed = {name for name in before if before[name] != after.get(name)}
     assert changed == {"ingest.endoscope", "convert.endoscope", "encode.endoscope.expert", "encode.endoscope.expert.vp8"}
@@ -209,7 +210,7 @@ def test_a_removed_stream_ends_and_may_come_back(plant, page):
     with undisturbed(plant, page):
         with_room = plant.config_path.read_text()
         hang_up(plant, plant.alone)
-        wait_until(lambda: not any("room" in name for name in plant.stages()) and plant.healthy(), 15, "the end of the room's stages")
+        wait_until(lambda: not any("room" in name for name in plant.stages()) and plant.healthy(), PATIENCE_S, "the end of the room's stages")
         assert not any("room" in dict(labels).get("stream", "") for _, labels in plant.metrics())
         hang_up(plant, with_room)
-        wait_until(lambda: room_runs(plant), 30, "the room's picture")
+        wait_until(lambda: room_runs(plant), PATIENCE_S, "the room's picture")
