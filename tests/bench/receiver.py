@@ -32,7 +32,7 @@ def main(place, receive, *wanted):
         threading.Thread(target=_convert, args=(flow.format, RingReader(ring.fd, 0, doorbell, flow.format.to_bytes()), converted), daemon=True).start()
     with Intake(flow, "lo", assemble(flow, RingWriter(ring.fd, [doorbell], flow.format.to_bytes())), receive) as intake:
         if "single" in wanted:
-            intake.receiver.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 0)
+            intake.ways[0].receiver.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 0)
         asked = threading.Thread(target=_answer, args=(intake, converted), daemon=True)
         asked.start()
         while asked.is_alive():
