@@ -32,6 +32,7 @@ title = "Endoscope, theatre 3 (synthetic)"
 interface = "lo"
 video = "{stream}.sdp"
 metadata = "{stream}-metadata.sdp"
+audio = "{stream}-sound.sdp"
 """
 
 
@@ -74,10 +75,10 @@ def free_port(preferred: int) -> int:
 def start_source(children: ExitStack, folder: Path) -> subprocess.Popen:
     """Starts the synthetic sender on loopback multicast and waits until its SDP files are there."""
     group = f"239.{random.randint(64, 127)}.{random.randint(1, 254)}.{random.randint(1, 253)}"
-    sdp = [folder / f"{STREAM}.sdp", folder / f"{STREAM}-metadata.sdp"]
+    sdp = [folder / f"{STREAM}.sdp", folder / f"{STREAM}-metadata.sdp", folder / f"{STREAM}-sound.sdp"]
     for path in sdp:
         path.unlink(missing_ok=True)
-    source = _start(children, ["source", "--interface", "lo", "--group", group, "--sdp-dir", str(folder), "--name", STREAM])
+    source = _start(children, ["source", "--interface", "lo", "--group", group, "--sdp-dir", str(folder), "--name", STREAM, "--sound"])
     deadline = time.monotonic() + START_LIMIT_S
     while not all(path.exists() for path in sdp):
         if source.poll() is not None or time.monotonic() > deadline:

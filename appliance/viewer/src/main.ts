@@ -12,6 +12,7 @@ import type { Phase } from "./player.ts";
 import { Readings } from "./readings.ts";
 import { Reduction } from "./reduced.ts";
 import { readSignal, type Signal } from "./signal.ts";
+import { Sound } from "./sound.ts";
 import { Status } from "./status.ts";
 import { ScreenWake } from "./wake.ts";
 import { Ward } from "./ward.ts";
@@ -46,6 +47,7 @@ class Page implements Watched {
     marker: (on) => { this.marker.wanted = on; },
     fit: (fit) => { this.marker.pictureFit = fit; },
   });
+  private readonly sound = new Sound();
   private readonly status = new Status();
   private readonly panel = new Panel();
   private readonly readings = new Readings();
@@ -124,6 +126,7 @@ class Page implements Watched {
     this.reduction = new Reduction();
     // Another size is another level of the picture, or another raster of the camera: what the marker's place counts from is asked for again.
     for (const video of videos) video.onresize = () => { if (this.watch?.raster != null) void this.learnStreams(token, stream); };
+    this.watch.onSound = (stream) => this.sound.attach(stream);
     this.watch.start();
     this.showPhase("connecting", 0);
   }

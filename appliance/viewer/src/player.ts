@@ -23,6 +23,8 @@ export interface PlayerEvents {
   frame(video: HTMLVideoElement, metadata: VideoFrameCallbackMetadata): void;
   message(octets: ArrayBuffer): void;
   reply(octets: ArrayBuffer): void;
+  /** The sound of the session on screen; null if it has none. */
+  sound(stream: MediaStream | null): void;
 }
 
 const TICK_MS = 50;
@@ -43,6 +45,7 @@ const DOUBT_MS = 120;
 interface Take {
   session: WhepSession;
   video: HTMLVideoElement;
+  sound: MediaStream | null;
   firstFrameAt: number | null;
   startedAt: number;
 }
@@ -132,11 +135,12 @@ export class Player {
     const video = this.current?.video === this.videos[0] ? this.videos[1] : this.videos[0];
     const session = new WhepSession(this.endpoint, {
       picture: (stream) => this.show(take, stream),
+      sound: (stream) => this.hear(take, stream),
       message: (octets) => this.recorded(take, octets),
       reply: (octets) => take === this.current && this.events.reply(octets),
       lost: () => this.lost(take),
     });
-    const take: Take = { session, video, firstFrameAt: null, startedAt: performance.now() };
+    const take: Take = { session, video, sound: null, firstFrameAt: null, startedAt: performance.now() };
     return take;
   }
 
@@ -146,6 +150,11 @@ export class Player {
     take.video.play().catch(() => undefined);
     const wanted = (): boolean => take === this.current || take === this.candidate;
     onPresented(take.video, wanted, (metadata) => this.presented(take, metadata));
+  }
+
+  private hear(take: Take, stream: MediaStream): void {
+    take.sound = stream;
+    if (take === this.current) this.events.sound(stream);
   }
 
   private presented(take: Take, metadata: VideoFrameCallbackMetadata): void {
@@ -179,6 +188,7 @@ export class Player {
     this.sessions += 1;
     this.arrivals.reset();
     for (const video of this.videos) video.classList.toggle("shown", video === take.video);
+    this.events.sound(take.sound);
     if (before !== null) this.drop(before);
   }
 

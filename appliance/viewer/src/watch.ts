@@ -49,6 +49,7 @@ export class Watch {
   readonly pace = new Pace(this.clock);
   readonly samples = new Recent<FrameSample>(SAMPLES_KEPT);
   readonly player: Player;
+  onSound: (stream: MediaStream | null) => void = () => undefined;
   /** Callbacks; `shown` counts the frames, of which a busy page may miss some. */
   frames = 0;
   joined = 0;
@@ -90,6 +91,7 @@ export class Watch {
       frame: (video, metadata) => this.frame(video, metadata),
       message: (octets) => this.message(octets),
       reply: (octets) => this.reporter.heard(octets),
+      sound: (stream) => this.onSound(stream),
     });
     this.reporter = new Reporter(this.player, this.clock, (nowMs) => this.totals(nowMs), (nowMs) => this.pace.takeLatencies(nowMs));
   }

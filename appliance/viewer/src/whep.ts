@@ -12,6 +12,7 @@ export interface Endpoint {
 
 export interface SessionEvents {
   picture(stream: MediaStream): void;
+  sound(stream: MediaStream): void;
   message(octets: ArrayBuffer): void;
   /** The appliance answered a report. */
   reply(octets: ArrayBuffer): void;
@@ -61,7 +62,12 @@ export class WhepSession {
     const transceiver = this.peer.addTransceiver("video", { direction: "recvonly" });
     preferCodecs(transceiver);
     shortenBuffer(transceiver.receiver);
-    this.peer.ontrack = (event) => this.events.picture(event.streams[0] ?? new MediaStream([event.track]));
+    this.peer.addTransceiver("audio", { direction: "recvonly" });
+    this.peer.ontrack = (event) => {
+      const stream = event.streams[0] ?? new MediaStream([event.track]);
+      if (event.track.kind === "audio") this.events.sound(stream);
+      else this.events.picture(stream);
+    };
     this.peer.onicecandidate = (event) => this.gathered(event.candidate);
     this.peer.onconnectionstatechange = () => this.followConnection();
   }
@@ -85,7 +91,7 @@ export class WhepSession {
     const [offer, servers] = await Promise.all([this.peer.createOffer(), iceServers(this.endpoint)]);
     if (this.closed) return;
     if (servers.length > 0) this.peer.setConfiguration({ ...this.peer.getConfiguration(), iceServers: servers });
-    await this.peer.setLocalDescription(offer);
+    await this.peer.setLocalDescription({ type: "offer", sdp: inStereo(offer.sdp ?? "") });
     this.postedAt = performance.now();
     const answer = await this.post(this.peer.localDescription!.sdp);
     if (this.closed) return;
@@ -179,6 +185,12 @@ export class WhepSession {
     if (state === "connected") this.connectedAt ??= performance.now();
     if (!this.closed && (state === "failed" || state === "disconnected")) this.events.lost();
   }
+}
+
+/** A browser decodes both sides only if its own offer says so (RFC 7587 section 6.1, `stereo`). */
+export function inStereo(offer: string): string {
+  const opus = /^a=rtpmap:(\d+) opus\/48000\/2/m.exec(offer)?.[1];
+  return opus === undefined ? offer : offer.replace(new RegExp(`^(a=fmtp:${opus} (?!.*stereo=)[^\\r\\n]*)`, "m"), "$1;stereo=1");
 }
 
 function preferCodecs(transceiver: RTCRtpTransceiver): void {
