@@ -34,7 +34,7 @@ afterEach(() => {
 
 function openSession(): { session: WhepSession; opening: Promise<void>; asked: Promise<ServerResponse> } {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/whep/a`;
-  const session = new WhepSession({ url, token: "t" }, { picture: () => undefined, message: () => undefined, reply: () => undefined, lost: () => undefined });
+  const session = new WhepSession({ url, token: "t" }, { picture: () => undefined, sound: () => undefined, message: () => undefined, reply: () => undefined, lost: () => undefined });
   const asked = new Promise<ServerResponse>((resolve) => {
     server.on("request", (request: IncomingMessage, response: ServerResponse) => (request.method === "OPTIONS" ? response.end() : resolve(response)));
   });
