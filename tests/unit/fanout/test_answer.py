@@ -1,4 +1,6 @@
 """Answers: the rendition that an offer leads to, and the SDP that says so, read back by aiortc's parser."""
+from dataclasses import replace
+
 import pytest
 from aiortc.sdp import SessionDescription
 
@@ -104,3 +106,19 @@ def test_an_offer_without_a_bundle_gets_an_answer_without_one():
 def test_an_ipv6_address_is_named_as_such():
     transport = answer.LocalTransport("abcd", "p" * 22, "sha-256 AA", (), ("2001:db8::1", 5004))
     assert "c=IN IP6 2001:db8::1" in answer.write(parse_offer(CHROMIUM), choose(CHROMIUM), transport, VIDEO)
+
+
+def test_sound_is_answered_in_a_stream_of_its_own_where_there_is_some():
+    text = offer(video(vp8()), AUDIO, bundle="0 2")
+    with_sound = answer.write(parse_offer(text), choose(text), TRANSPORT, replace(VIDEO, sound_ssrc=99))
+    parsed = SessionDescription.parse(with_sound)
+    picture, sound = parsed.media
+    assert [group.items for group in parsed.group] == [["0", "2"]] and sound.direction == "sendonly" and sound.fmt == [111]
+    assert sound.msid != picture.msid and [(source.ssrc, source.cname) for source in sound.ssrc] == [(99, "worker")]
+    assert "nack" not in {item.type for item in sound.rtp.codecs[0].rtcpFeedback}
+    assert SessionDescription.parse(written(text)).media[1].port == 0, "a viewer that may not hear, or a stream without sound"
+
+
+def test_sound_that_is_not_bundled_or_not_opus_is_rejected():
+    for text in (offer(video(vp8()), AUDIO, bundle="0"), offer(video(vp8()), [line.replace("opus", "G722") for line in AUDIO], bundle="0 2")):
+        assert parse_offer(text).sound is None
