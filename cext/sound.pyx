@@ -44,7 +44,8 @@ cdef extern from "tape.h" nogil:
 cdef extern from "listening.h" nogil:
     enum: LEGS_MAX
     struct listening_statistics:
-        uint64_t datagrams, batches, kernel_drops
+        uint64_t batches, kernel_drops
+        uint64_t datagrams[2]
     struct listening:
         listening_statistics statistics
     listening *listening_new(const int *sockets, uint32_t count)
@@ -172,12 +173,13 @@ cdef class Listening:
             raise OSError(-result, "reception failed")
         return result
 
-    @property
-    def datagrams(self):
-        """Received since the start."""
-        return self.listening.statistics.datagrams
+    def datagrams(self, int leg):
+        """Received by that socket since the start."""
+        if not 0 <= leg < LEGS_MAX:
+            raise IndexError(f"a flow has at most {LEGS_MAX} sockets")
+        return self.listening.statistics.datagrams[leg]
 
     def statistics(self):
         """Totals since the start: datagrams, batches, kernel_drops."""
         s = &self.listening.statistics
-        return {"datagrams": s.datagrams, "batches": s.batches, "kernel_drops": s.kernel_drops}
+        return {"datagrams": s.datagrams[0] + s.datagrams[1], "batches": s.batches, "kernel_drops": s.kernel_drops}

@@ -5,11 +5,13 @@ Invariant: Python works once a frame of 10 ms, and encodes only while somebody l
 import logging
 import socket
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 
 from appliance import clock
 from appliance.config import StreamConfig
+from appliance.errors import ConfigurationError
 from appliance.frame import DISCONTINUITY, INCOMPLETE, KEYFRAME
 from appliance.protocol import channel_order
 from appliance.protocol.sdp import AudioFlow
@@ -116,9 +118,9 @@ def run(stage: Stage) -> None:
     tape = make_tape(flow, stream)
     writers = [writer for name, writer in stage.writers.items() if name.startswith(f"opus.{stream.name}.")]
     sound = Sound(flow, tape, writers, stage.counters, stream.name)
-    with open_receiver(flow, stream.interface, RECEIVE_BUFFER_BYTES) as receiver:
-        receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        membership, listening = Membership(receiver, flow, stream.interface), Listening([receiver.fileno()], tape)
+    with ExitStack() as opened:
+        receivers, memberships = _enter(stage, flow, opened)
+        listening = Listening([receiver.fileno() for receiver in receivers], tape)
         accounts = Accounts(flow, stage.counters, clock.monotonic_ns())
         stage.log.info("%s from %s:%d on %s, heard by %s", flow, flow.group, flow.port, stream.interface,
                        "everyone" if stream.sound_for == "everyone" else "experts alone")
@@ -131,7 +133,33 @@ def run(stage: Stage) -> None:
             if sound.step(listening.run(sound.wanted, WAKE_NS)):
                 accounts.heard(clock.monotonic_ns())
             _tell(stage.log, accounts.move(tape, listening, sound.timeline, clock.monotonic_ns()))
-            membership.keep(listening.datagrams, clock.monotonic_ns())
+            for leg, membership in enumerate(memberships):
+                membership.keep(listening.datagrams(leg), clock.monotonic_ns())
+
+
+def _enter(stage: Stage, flow: AudioFlow, opened: ExitStack) -> tuple[list[socket.socket], list[Membership]]:
+    """A socket for each path of the flow (ST 2022-7), and what keeps it open; of two paths one is enough."""
+    receivers: list[socket.socket] = []
+    memberships: list[Membership] = []
+    refused: list[ConfigurationError] = []
+    for path, leg in enumerate(flow.legs):
+        interface = stage.stream.interface_of(path)
+        if leg.payload_type != flow.payload_type:
+            stage.log.warning("the second path of the sound has payload type %d and the first %d: only the first is received", leg.payload_type, flow.payload_type)
+            continue
+        try:
+            receiver = opened.enter_context(open_receiver(leg, interface, RECEIVE_BUFFER_BYTES))
+        except ConfigurationError as error:
+            refused.append(error)
+            continue
+        receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        receivers.append(receiver)
+        memberships.append(Membership(receiver, leg, interface))
+    if not receivers:
+        raise refused[0]
+    for error in refused:
+        stage.log.warning("one path of the sound is not received until the stage restarts: %s", error)
+    return receivers, memberships
 
 
 def make_tape(flow: AudioFlow, stream: StreamConfig) -> Tape:

@@ -89,7 +89,7 @@ static int receive(struct listening *listening, struct tape *tape, uint32_t leg)
         message->msg_hdr.msg_controllen = LISTENING_CONTROL_BYTES; /* the kernel wrote what it used */
         message->msg_hdr.msg_flags = 0;
     }
-    listening->statistics.datagrams += (uint64_t)count;
+    listening->statistics.datagrams[leg] += (uint64_t)count;
     listening->statistics.batches += count > 0;
     if (count > 0)
         listening->last_monotonic_ns = now.monotonic_ns;

@@ -19,7 +19,8 @@
 #define LISTENING_NAP_NS_MAX 5000000ll
 
 struct listening_statistics {
-    uint64_t datagrams, batches, kernel_drops;
+    uint64_t batches, kernel_drops;
+    uint64_t datagrams[LEGS_MAX];
 };
 
 struct listening {
