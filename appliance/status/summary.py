@@ -49,7 +49,8 @@ def summary(config: Config, reasons: list[str], before: Samples, after: Samples,
         return _seen(gain, bounds)
 
     streams = [_stream(stream.name, stream.title, scrapes) | {"seen": {audience: seen(stream.name, audience) for audience in AUDIENCES}}
-               | _judged(judgement["streams"].get(stream.name)) | {"paths": _paths(stream.name, scrapes)} for stream in config.streams]
+               | _judged(judgement["streams"].get(stream.name)) | {"paths": _paths(stream.name, scrapes), "sound": _sound(stream.name, scrapes) if stream.audio else None}
+               for stream in config.streams]
     reasons = reasons + [f"stream {stream['name']}: {stream['picture']}" for stream in streams if stream["picture"] != "good"]
     stages = sorted({dict(labels)["stage"] for name, labels in after if name == "appliance_stage_ready"})
     return {
@@ -94,6 +95,17 @@ def _paths(stream: str, scrapes: _Scrapes) -> list[dict]:
              "timestamps": scrapes.chosen("appliance_ingest_timestamp_info", "kind", stream=stream, path=path),
              "sender_type": scrapes.chosen("appliance_ingest_sender_type_info", "type", stream=stream, path=path),
              "timing": _timing(stream, path, scrapes)} for path in paths]
+
+
+def _sound(stream: str, scrapes: _Scrapes) -> dict:
+    """The sound of a stream: whether it comes, what was lost of it since the start, and who hears it."""
+    total = scrapes.total
+    return {"comes": not total("appliance_sound_lost", stream=stream),
+            "packets_per_second": round(scrapes.rate("appliance_sound_packets_total", stream=stream)),
+            "packets_lost": int(total("appliance_sound_packets_lost_total", stream=stream)),
+            "packets_refused": int(total("appliance_sound_packets_malformed_total", stream=stream)),
+            "silence_seconds": round(total("appliance_sound_missing_seconds_total", stream=stream), 1),
+            "listeners": int(total("appliance_fanout_sound_listeners", stream=stream))}
 
 
 def _counted(stream: str, path: str, several: bool, scrapes: _Scrapes) -> dict:

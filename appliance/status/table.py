@@ -65,6 +65,8 @@ def _stream(stream: dict) -> Iterator[RenderableType]:
     for path in stream["paths"]:
         name = f"path {path['path']}" if len(stream["paths"]) > 1 else "path"
         rows += [(name, Text(_counts(path))), ("sender", Text(_sender(path, stream["sender_type_promised"])))]
+    if stream["sound"]:
+        rows.append(("sound", Text(_heard(stream["sound"]))))
     if stream["time"]:
         rows.append(("time", Text(_time(stream["time"]))))
     rows.append(("viewers", Text(f"{stream['viewers']['expert']} experts, {stream['viewers']['class']} in classes")))
@@ -87,6 +89,14 @@ def _counts(path: dict) -> str:
              "packets_duplicate": "doubled", "packets_late": "late", "packets_malformed": "malformed", "packets_refused": "with wrong headers",
              "kernel_drops": "dropped by the kernel"}
     return ", ".join(f"{path[name]:,} {word}" for name, word in words.items() if name in path and (path[name] or name in ("packets", "packets_lost")))
+
+
+def _heard(sound: dict) -> str:
+    """The sound in one line; what is nought is left out."""
+    words = [f"{sound['packets_per_second']:,} packets/s" if sound["comes"] else "none comes"]
+    words += [f"{sound[name]:,} {word}" for name, word in (("packets_lost", "lost"), ("packets_refused", "refused")) if sound[name]]
+    words += [f"{sound['silence_seconds']} s of silence in place of what was lost"] if sound["silence_seconds"] else []
+    return ", ".join([*words, f"{sound['listeners']} listen"])
 
 
 def _sender(path: dict, promised: str | None) -> str:

@@ -23,7 +23,7 @@ EMPTY_WHEN_HEALTHY = {"Packets refused", "What is not as it should be", "Metadat
 # Panels of the row "Worklist and PACS": this theatre has neither.
 WITHOUT_HOSPITAL = {"Pictures on their way to the PACS", "Age of the oldest waiting picture", "Requests to worklist and PACS", "Answer time of worklist and PACS",
                     "Snapshots refused, patients that differ"}
-EMPTY_QUERIES = {("Reports of viewers' pages", "B")}
+EMPTY_QUERIES = {("Reports of viewers' pages", "B"), ("Skew between the paths", "B")}
 UNVERIFIED = ssl._create_unverified_context()  # the appliance made its certificate itself
 VARIABLES = {"$__rate_interval": "10s", "$stream": "endoscope", "$instance": ".*"}
 SCRAPE = """\
@@ -75,7 +75,7 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def theatre(tmp_path_factory):
     """Small pictures: the machine also carries a browser and Prometheus."""
-    with Theatre(tmp_path_factory.mktemp("theatre"), ["--size", "640x360", "--rate", "25"]) as theatre:
+    with Theatre(tmp_path_factory.mktemp("theatre"), ["--size", "640x360", "--rate", "25", "--sound"], stream='audio = "endoscope-sound.sdp"') as theatre:
         yield theatre
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from appliance import clock, exporter, status
 from appliance.errors import ApplianceError
+from appliance.protocol import sdp
 from appliance.status import table
 from tests.system.theatre import free_ports
 from tests.workbench import Workbench
@@ -174,3 +175,22 @@ def test_where_nothing_runs_there_is_no_health(bench):
     assert status.health(config) is None
     with pytest.raises(ApplianceError, match="cannot be read"):
         status.scrape(config)
+
+
+def test_the_sound_is_told_of_in_one_line(tmp_path):
+    flow = sdp.AudioFlow(group="239.1.2.5", port=5008, payload_type=97, rate_hz=48_000, channels=2, depth=24, packet_us=1000)
+    (tmp_path / "sound.sdp").write_text(sdp.emit_audio(flow))
+    bench = Workbench(tmp_path, "exporter", stream='audio = "sound.sdp"')
+    counters = bench.resources.counters
+    with exporting(bench) as config:
+        before = status.scrape(config)
+        counters.find("sound.scope", "appliance_sound_packets_total").add(1000)
+        counters.find("sound.scope", "appliance_sound_packets_lost_total").add(3)
+        counters.find_all("appliance_fanout_sound_listeners")[0].set(2)
+        found = status.summary(config, [], before, status.scrape(config), 1.0)
+        counters.find("sound.scope", "appliance_sound_lost").set(1)
+        silent = status.summary(config, [], before, status.scrape(config), 1.0)
+    assert "1,000 packets/s, 3 lost, 2 listen" in table.text(found) and "none comes" in table.text(silent)
+    for inherited in bench.stage.sockets.values():
+        inherited.detach()
+    bench.close()
