@@ -119,7 +119,7 @@ def test_bars_of_every_colorimetry_and_range_are_shown_right(browser, codec):
         sender.track.put(blank, colour_of(FORMATS[0]))
         page.evaluate(f"peer.setRemoteDescription({{type: 'answer', sdp: {json.dumps(sender.answer(page.evaluate(OFFER % codec)))}}})")
         for video in FORMATS:
-            page.wait(f"v.videoWidth && ({read}).then(seen => seen.copied[7][0] > 250)")  # the blank is up, black is not
+            page.wait(f"v.readyState >= 2 && ({read}).then(seen => seen.copied[7][0] > 250)")  # the blank is up, black is not
             sender.track.put(converted(video), colour_of(video))
             seen = page.wait(f"({read}).then(seen => seen.copied[7][0] < 100 && seen)")
             page.evaluate("new Promise(done => { let left = 4; const count = () => left-- ? v.requestVideoFrameCallback(count) : done(); count(); })")

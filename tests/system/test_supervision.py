@@ -151,7 +151,7 @@ def write(folder, interface="lo", video="video.sdp", sdp=SDP.format(format=GOOD)
     (dict(sdp="this is no SDP\n"), ["video.sdp", "line 1"]),
     (dict(sdp=SDP.format(format=GOOD.replace("depth=10", "depth=11"))), ["depth", "11"]),
     (dict(sdp=SDP.format(format=GOOD).replace("raw/90000", "jxsv/90000")), ["JPEG XS"]),
-    (dict(sdp=SDP.format(format=GOOD.replace("YCbCr-4:2:2", "YCbCr-4:4:4"))), ["4:4:4"]),
+    (dict(sdp=SDP.format(format=GOOD.replace("YCbCr-4:2:2", "ICtCp-4:2:2"))), ["ICtCp"]),
 ])
 def test_what_a_person_wrote_wrong_is_said_and_exits_2(tmp_path, change, words):
     path = write(tmp_path, **change)

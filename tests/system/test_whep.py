@@ -196,6 +196,8 @@ def test_a_session_of_a_dead_worker_is_gone(appliance):
 def test_the_api_lists_the_live_stream(appliance):
     answer = ask(appliance, "GET", "/api/streams", token=appliance.token("student"))
     [stream] = json.loads(answer.body)["streams"]
+    # How it is, as far as a student may know: a busy machine may well lose a frame.
+    assert stream.pop("status") in ("healthy", "partially healthy", "unhealthy") and stream.pop("time") in ("ptp", "clock", "arrival")
     assert stream == {"name": appliance.stream, "title": "Endoscope", "audience": "class", "live": True, "width": 1280, "height": 720,
                       "shown_width": 1280, "shown_height": 720, "rate": 50.0}
 
