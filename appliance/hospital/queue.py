@@ -82,16 +82,16 @@ class Queue:
                 self._database.executemany(f"INSERT INTO picture VALUES ({', '.join('?' * 12)})", [_values(picture) for picture in pictures])
         return pictures
 
-    def note(self, press: str, write_note) -> bool:
-        """Rewrites the images of a press that are held, by write_note(dataset), and lets them go; False if none is held any more."""
+    def note(self, stream: str, press: str, write_note) -> bool:
+        """Rewrites the images of a stream's press that are held, by write_note(dataset), and lets them go; False if none is held any more."""
         with self._lock:
-            held = self._rows("press = ? AND state = ?", press, HELD)
+            held = self._rows("stream = ? AND press = ? AND state = ?", stream, press, HELD)
             for picture in held:
                 image = dcmread(self.path(picture.uid))
                 write_note(image)
                 self._write(image)
             with self._database:
-                self._database.execute("UPDATE picture SET state = ? WHERE press = ? AND state = ?", (WAITING, press, HELD))
+                self._database.execute("UPDATE picture SET state = ? WHERE stream = ? AND press = ? AND state = ?", (WAITING, stream, press, HELD))
         return bool(held)
 
     def due(self, rejected_too: bool) -> list[Picture]:

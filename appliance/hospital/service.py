@@ -197,11 +197,10 @@ class _Routes:
         return web.json_response(taken, status=201)
 
     async def note(self, request: web.Request) -> web.Response:
-        self._stream(request)
-        note = (await _body(request)).get("note")
+        stream, note = self._stream(request), (await _body(request)).get("note")
         if not isinstance(note, str):
             raise web.HTTPBadRequest
-        noted = await self._hospital.snapshots.note(request.match_info["press"], clean_note(note))
+        noted = await self._hospital.snapshots.note(stream, request.match_info["press"], clean_note(note))
         self._hospital.delivery.wake()
         return web.json_response({"noted": noted}, status=200 if noted else 409)
 

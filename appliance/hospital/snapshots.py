@@ -82,10 +82,10 @@ class Snapshots:
         return self._queue.add(list(image.instances(press, self._full_depth)), stream, int(utc.timestamp() * 1000), bookmark, offset_ms,
                                time.time() + NOTE_WAIT_S if bookmark else 0.0)
 
-    async def note(self, press: str, note: str) -> bool:
+    async def note(self, stream: str, press: str, note: str) -> bool:
         """Writes a bookmark's note into its pictures; False if they have gone without it."""
         write = functools.partial(image.write_note, note=note)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._queue.note, press, write)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._queue.note, stream, press, write)
 
     async def listed(self, stream: str) -> list[dict[str, object]]:
         """The stream's newest presses, the newest first."""

@@ -12,13 +12,13 @@ def stages(table, folder, seconds=20, joins=20):
     """CPU of each stage: idle, with one real viewer, and what each further viewer costs; joins; frame rates."""
     with Theatre(made(folder / "theatre"), ["--timestamp-bars"]) as theatre, Browser(made(folder / "chromium")) as browser:
         time.sleep(2)
-        idle = _stage_cpu(theatre, seconds / 2)
+        idle = stage_cpu(theatre, seconds / 2)
         table.add("CPU, nobody watches", "ingest", idle.pop("ingest.endoscope") * 100, "% of a core")
         table.add("CPU, nobody watches", "all other stages together", sum(idle.values()) * 100, "% of a core")
         table.add("source", "appliance source, 720p50 and metadata", _busy(theatre.source.pid, seconds / 2) * 100, "% of a core", "<= 33")
         _joins(table, theatre, browser, joins)
         pages = [_viewer(theatre, browser)]
-        one = _stage_cpu(theatre, seconds)
+        one = stage_cpu(theatre, seconds)
         path = {name: one[name] for name in ("ingest.endoscope", "convert.endoscope", "encode.endoscope.expert")}
         for name, busy in path.items():
             table.add("CPU, one viewer", name, busy * 100, "% of a core")
@@ -26,7 +26,7 @@ def stages(table, folder, seconds=20, joins=20):
         pages += [_viewer(theatre, browser) for _ in range(3)]
         before = [page.evaluate("applianceViewer.frames") for page in pages]
         begun = time.monotonic()
-        four = _stage_cpu(theatre, seconds)
+        four = stage_cpu(theatre, seconds)
         elapsed = time.monotonic() - begun
         rates = [(page.evaluate("applianceViewer.frames") - count) / elapsed for page, count in zip(pages, before)]
         # Four browsers take more than two cores have; what a viewer costs is what the workers that serve it need more.
@@ -60,7 +60,8 @@ def _joins(table, theatre, browser, count):
     table.add("join", f"POST to first painted frame, p95 of {count}", percentile(times, 0.95), "ms")
 
 
-def _stage_cpu(theatre, seconds):
+def stage_cpu(theatre, seconds):
+    """{stage: share of a core} over the next `seconds`."""
     pids = theatre.stages()
     before, begun = {name: cpu_s(pid) for name, pid in pids.items()}, time.monotonic()
     time.sleep(seconds)

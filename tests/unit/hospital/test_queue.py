@@ -64,9 +64,10 @@ def test_a_bookmark_waits_for_its_note_and_goes_without_one_in_time(queue):
     queue.add([picture("2.25.1")], "scope", 1, True, 0, held_until_s=9e9)
     queue.add([picture("2.25.2")], "scope", 2, True, 0, held_until_s=1.0)
     assert [one.uid for one in queue.due(False)] == ["2.25.2"]
-    assert queue.note("2.25.1", lambda image: write_note(image, "bile duct"))
+    assert not queue.note("microscope", "2.25.1", lambda image: write_note(image, "of another stream"))
+    assert queue.note("scope", "2.25.1", lambda image: write_note(image, "bile duct"))
     assert dcmread(queue.path("2.25.1")).ImageComments == "Bookmark by E: bile duct"
-    assert {one.state for one in queue.due(False)} == {WAITING} and not queue.note("2.25.1", lambda image: write_note(image, "late"))
+    assert {one.state for one in queue.due(False)} == {WAITING} and not queue.note("scope", "2.25.1", lambda image: write_note(image, "late"))
     assert dcmread(queue.path("2.25.1")).ImageComments == "Bookmark by E: bile duct"
 
 
