@@ -10,7 +10,7 @@ from appliance.frame import CODINGS, VideoFormat
 from appliance.source import case
 from tests.system.theatre import wait_until
 
-MARKER_SECONDS = 30
+MARKER_SECONDS = 10
 MARKER_PIXELS = 2.0
 # In quiet it is over 99 %. On a busy machine the page now and then reads the next picture's pixels for this one's.
 MARKER_SHARE = 0.97
@@ -42,12 +42,12 @@ def test_every_frame_meets_its_own_record_and_the_marker_is_on_the_tip(expert):
     time.sleep(MARKER_SECONDS)
     after = expert.evaluate("[applianceViewer.frames, applianceViewer.joined]")
     frames, joined = after[0] - before[0], after[1] - before[1]
-    assert frames > 200 and joined >= 0.99 * frames, (frames, joined)
+    assert frames > 100 and joined >= 0.99 * frames, (frames, joined)
     distances = expert.evaluate("applianceViewer.beadDistances")[skip:]
     missed = expert.evaluate("applianceViewer.measure.beadsMissed")
     close = sum(distance <= MARKER_PIXELS for distance in distances)
     print(f"{len(distances)} frames, {missed} without a bead, {close} within {MARKER_PIXELS} px, worst {max(distances):.2f} px")
-    assert len(distances) > 200
+    assert len(distances) > 100
     assert close >= MARKER_SHARE * (len(distances) + missed)
 
 

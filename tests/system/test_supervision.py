@@ -19,6 +19,13 @@ def run(*arguments, **options):
     return subprocess.run([sys.executable, "-m", "appliance", *map(str, arguments)], capture_output=True, text=True, timeout=60, **options)
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """A theatre that several tests share; each leaves it whole."""
+    with Theatre(tmp_path_factory.mktemp("running")) as theatre:
+        yield theatre
+
+
 @pytest.fixture
 def idle(tmp_path):
     """A theatre with a source whose appliance the test starts itself."""
@@ -88,27 +95,25 @@ def test_systemd_is_told_that_it_is_ready_and_alive(idle, tmp_path):
             continue
 
 
-def test_every_stage_is_named_in_ps(idle):
-    idle.start()
+def test_every_stage_is_named_in_ps(running):
     listing = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     for name in ("ingest.endoscope", "convert.endoscope", "encode.endoscope.expert", "encode.endoscope.expert.vp8", "metadata.endoscope",
                  "fanout.0", "gateway", "exporter"):
         assert any(line.endswith(f"stage {name}") for line in listing.splitlines()), name
 
 
-def test_a_stage_that_hangs_is_restarted(idle):
-    idle.start()
-    victim = idle.stages()["convert.endoscope"]
+def test_a_stage_that_hangs_is_restarted(running):
+    victim = running.stages()["convert.endoscope"]
     os.kill(victim, signal.SIGSTOP)
-    wait_until(lambda: idle.stages().get("convert.endoscope") not in (victim, None), 15, "a new convert process")
+    wait_until(lambda: running.stages().get("convert.endoscope") not in (victim, None), 15, "a new convert process")
 
 
-def test_health_says_which_stage_is_missing(idle):
-    idle.start()
-    idle.kill("convert.endoscope")
-    status, reasons = wait_until(lambda: (result := idle.healthz())[0] == 503 and result, 5, "an unhealthy answer")
+def test_health_says_which_stage_is_missing(running):
+    wait_until(running.healthy, 20, "a healthy appliance")
+    running.kill("convert.endoscope")
+    status, reasons = wait_until(lambda: (result := running.healthz())[0] == 503 and result, 5, "an unhealthy answer")
     assert any("convert.endoscope" in reason for reason in reasons), reasons
-    wait_until(idle.healthy, 10, "health")
+    wait_until(running.healthy, 20, "health")
 
 
 CONFIG = """\
@@ -213,18 +218,18 @@ def test_a_shared_stage_that_never_works_ends_the_whole_with_a_reason(tmp_path):
     assert "exporter ended" in log.read_text()
 
 
-def test_a_stream_that_never_works_is_parked_and_the_rest_goes_on(idle):
-    idle.start()
-    process, enough = idle.process, threading.Event()
+def test_a_stream_that_never_works_is_parked_and_the_rest_goes_on(running):
+    wait_until(running.healthy, 20, "a healthy appliance")
+    process, enough = running.process, threading.Event()
     killer = threading.Thread(target=keep_killing, args=(process, "convert.endoscope", 60, enough))
     killer.start()
     try:
-        wait_until(lambda: "stands still" in idle.log_path.read_text(), 50, "the stage to be parked")
-        assert process.poll() is None and idle.healthz()[0] == 503
+        wait_until(lambda: "stands still" in running.log_path.read_text(), 50, "the stage to be parked")
+        assert process.poll() is None and running.healthz()[0] == 503
     finally:
         enough.set()
         killer.join()
-    wait_until(idle.healthy, 20, "the stage to be tried again")
+    wait_until(running.healthy, 20, "the stage to be tried again")
 
 
 def test_what_a_killed_supervisor_left_is_removed_at_the_next_start(idle, tmp_path, monkeypatch):
