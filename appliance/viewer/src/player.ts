@@ -46,6 +46,8 @@ interface Take {
   session: WhepSession;
   video: HTMLVideoElement;
   sound: MediaStream | null;
+  /** Plays it unheard from the beginning: a browser stores sound that nobody plays, and is late with it for seconds afterwards. */
+  drain: HTMLAudioElement;
   firstFrameAt: number | null;
   startedAt: number;
 }
@@ -140,7 +142,7 @@ export class Player {
       reply: (octets) => take === this.current && this.events.reply(octets),
       lost: () => this.lost(take),
     });
-    const take: Take = { session, video, sound: null, firstFrameAt: null, startedAt: performance.now() };
+    const take: Take = { session, video, sound: null, drain: new Audio(), firstFrameAt: null, startedAt: performance.now() };
     return take;
   }
 
@@ -154,6 +156,9 @@ export class Player {
 
   private hear(take: Take, stream: MediaStream): void {
     take.sound = stream;
+    take.drain.muted = true;
+    take.drain.srcObject = stream;
+    take.drain.play().catch(() => undefined);
     if (take === this.current) this.events.sound(stream);
   }
 
@@ -200,6 +205,7 @@ export class Player {
   private drop(take: Take): void {
     take.session.close();
     if (take.video.srcObject !== null) take.video.srcObject = null;
+    take.drain.srcObject = null;
   }
 
   private lost(take: Take): void {
