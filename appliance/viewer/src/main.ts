@@ -23,6 +23,7 @@ const TOKEN_KEY = "viewer.token";
 const READINGS_INTERVAL_MS = 100;
 const STATUS_INTERVAL_MS = 500;
 const SIGNAL_INTERVAL_MS = 1_000;
+const SOUND_INTERVAL_MS = 200;
 /** How the stream arrives at the appliance may change; a slow question is enough, and 200 students ask it. */
 const THEATRE_INTERVAL_MS = 15_000;
 
@@ -63,6 +64,7 @@ class Page implements Watched {
     window.setInterval(() => this.refreshReadings(), READINGS_INTERVAL_MS);
     window.setInterval(() => this.refreshStatus(), STATUS_INTERVAL_MS);
     window.setInterval(() => void this.refreshSignal(), SIGNAL_INTERVAL_MS);
+    window.setInterval(() => void this.sound.look(this.watch?.player.peer ?? null), SOUND_INTERVAL_MS);
     window.setInterval(() => void this.refreshTheatre(), THEATRE_INTERVAL_MS);
   }
 
@@ -201,7 +203,7 @@ class Page implements Watched {
     void this.watch.reporter.tick(now);
     this.reduction.follow(this.watch.reporter.level, now);
     const live = this.liveSince !== null;
-    if (live) this.status.quality(wordingFor(phase, 0), this.reduction.reduced, this.reduction.note(now));
+    if (live) this.status.quality(wordingFor(phase, 0), this.reduction.reduced, [this.reduction.note(now), this.sound.note(now)].filter((note) => note !== "").join(" "));
     this.status.waiting(retryWords(phase, this.watch.player.nextAttemptInMs(now)));
     this.status.measure(this.watch.pace.latency(now), this.watch.pace.framesPerSecond(now), live, this.theatre?.fromCapture ?? true);
     if (!this.watch.joinable) this.controls.disableMarker();

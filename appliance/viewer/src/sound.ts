@@ -2,6 +2,7 @@
  * The theatre's sound: silent until somebody asks for it, as browsers demand; then heard from whichever session is on screen.
  * It has an element and a stream of its own, so that no picture ever waits for it. No sound from the appliance: no button.
  */
+import { Loudness, readSound } from "./loudness.ts";
 import { element, setIcon } from "./page.ts";
 
 const KEYS = { on: "viewer.sound", volume: "viewer.volume" };
@@ -11,6 +12,7 @@ export class Sound {
   private readonly slider = element("volume", HTMLInputElement);
   private readonly audio = new Audio();
   private readonly volumeWorks: boolean;
+  readonly loudness = new Loudness(performance.now());
   private wanted = sessionStorage.getItem(KEYS.on) === "on";
 
   constructor() {
@@ -35,9 +37,26 @@ export class Sound {
   /** The sound of the session that is on screen now; null if it has none. */
   attach(stream: MediaStream | null): void {
     this.button.hidden = stream === null;
+    this.loudness.restart(performance.now());
     this.audio.srcObject = stream;
     if (stream !== null) void this.play();
     else this.show(false);
+  }
+
+  /** Looks how loud it is, and whether it comes. */
+  async look(peer: RTCPeerConnection | null): Promise<void> {
+    const totals = peer === null || this.button.hidden ? null : await readSound(peer).catch(() => null);
+    if (totals === null) return;
+    this.loudness.look(totals, performance.now());
+    this.button.style.setProperty("--level", this.loudness.meter.toFixed(2));
+    if (this.button.dataset["hearing"] === this.loudness.hearing) return;
+    this.button.dataset["hearing"] = this.loudness.hearing;
+    this.name();
+  }
+
+  /** A sentence about the sound for who listens; "" for none. */
+  note(nowMs: number): string {
+    return this.heard ? this.loudness.note(nowMs) : "";
   }
 
   private want(on: boolean): void {
@@ -61,9 +80,16 @@ export class Sound {
 
   private show(on: boolean): void {
     this.button.setAttribute("aria-pressed", String(on));
-    this.button.title = on ? "Mute the theatre (A)" : "Hear the theatre (A)";
+    this.name();
     setIcon(this.button.querySelector("svg")!, on ? "i-sound" : "i-muted");
     this.slider.hidden = !on || !this.volumeWorks;
+  }
+
+  private name(): void {
+    const act = this.heard ? "Mute the theatre (A)" : "Hear the theatre (A)";
+    const state = { coming: "", silent: "; its sound is silent", interrupted: "; its sound is interrupted" }[this.loudness.hearing];
+    this.button.title = act + state;
+    this.button.setAttribute("aria-label", `Sound from the theatre${state}`);
   }
 
   private key(event: KeyboardEvent): void {
