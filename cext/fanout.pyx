@@ -1,4 +1,4 @@
-# distutils: sources = cext/kernels/fanout.c cext/kernels/rendition.c cext/kernels/viewer.c cext/kernels/numbering.c cext/kernels/datagrams.c cext/kernels/srtp.c cext/kernels/gcm.c cext/kernels/packetise.c cext/kernels/ring.c
+# distutils: sources = cext/kernels/fanout.c cext/kernels/rendition.c cext/kernels/viewer.c cext/kernels/numbering.c cext/kernels/datagrams.c cext/kernels/srtp.c cext/kernels/gcm.c cext/kernels/gcm_vaes.c cext/kernels/packetise.c cext/kernels/ring.c
 # distutils: libraries = crypto
 # cython: embedsignature=True
 """Fan-out of access units to viewers: packetised once, encrypted and sent to each, all in C on a thread of its own.

@@ -2,6 +2,7 @@ AES128_CM_SHA1_80: int
 AEAD_AES_128_GCM: int
 OPENSSL: int
 IPSEC_MB: int
+VAES: int
 
 def derive(profile: int, master_key: bytes, master_salt: bytes) -> tuple[bytes, bytes, bytes]: ...
 def routes() -> tuple[int, ...]: ...

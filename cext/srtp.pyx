@@ -1,4 +1,4 @@
-# distutils: sources = cext/kernels/srtp.c cext/kernels/gcm.c
+# distutils: sources = cext/kernels/srtp.c cext/kernels/gcm.c cext/kernels/gcm_vaes.c
 # distutils: libraries = crypto
 # cython: embedsignature=True
 """SRTP protection as the fan-out does it, packet by packet from Python.
@@ -9,19 +9,19 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from "srtp.h" nogil:
-    enum: GCM_OPENSSL, GCM_IPSEC_MB
+    enum: GCM_OPENSSL, GCM_IPSEC_MB, GCM_VAES
     enum: SRTP_AES128_CM_SHA1_80, SRTP_AEAD_AES_128_GCM, SRTP_KEY_BYTES, SRTP_SALT_BYTES_MAX, SRTP_AUTHENTICATION_KEY_BYTES
     struct srtp_session:
         size_t tag_bytes
     int srtp_derive(int profile, const uint8_t *master_key, const uint8_t *master_salt, uint8_t *key, uint8_t *salt, uint8_t *authentication)
     size_t srtp_salt_bytes(int profile)
-    int gcm_route()
+    int gcm_has(int route)
     int srtp_open_derived(srtp_session *session, int profile, int route, const uint8_t *key, const uint8_t *salt, const uint8_t *authentication)
     void srtp_close(srtp_session *session)
     size_t srtp_protect_packet(srtp_session *session, uint64_t index, uint8_t *packet, size_t header_bytes, const uint8_t *payload,
                                size_t payload_bytes)
 
-OPENSSL, IPSEC_MB = GCM_OPENSSL, GCM_IPSEC_MB
+OPENSSL, IPSEC_MB, VAES = GCM_OPENSSL, GCM_IPSEC_MB, GCM_VAES
 AES128_CM_SHA1_80, AEAD_AES_128_GCM = SRTP_AES128_CM_SHA1_80, SRTP_AEAD_AES_128_GCM
 cdef enum:
     PACKET_ROOM = 65536
@@ -40,8 +40,8 @@ def derive(int profile, bytes master_key, bytes master_salt):
 
 
 def routes():
-    """How AES-GCM can be done here, the fastest last: OPENSSL, or OPENSSL and IPSEC_MB."""
-    return (OPENSSL, IPSEC_MB)[:gcm_route() + 1]
+    """How AES-GCM can be done here: OPENSSL, and what else there is of IPSEC_MB and VAES."""
+    return tuple(route for route in (OPENSSL, IPSEC_MB, VAES) if gcm_has(route))
 
 
 cdef class Session:

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gcm_vaes.h"
+
 #if defined(__x86_64__) && __has_include(<intel-ipsec-mb.h>)
 #define WITH_IPSEC_MB 1
 #include <dlfcn.h>
@@ -18,7 +20,8 @@
 
 /* Fetched once: OpenSSL 3's implicit fetch costs more than encrypting a small packet. It lives as long as the process. */
 static EVP_CIPHER *cipher;
-static enum gcm_route fastest = GCM_OPENSSL;
+static int there[GCM_ROUTES]; /* and gives OpenSSL's octets */
+static enum gcm_route fastest;
 static pthread_once_t looked_for = PTHREAD_ONCE_INIT;
 
 static int open_openssl(struct gcm *gcm, const uint8_t *key)
@@ -28,6 +31,14 @@ static int open_openssl(struct gcm *gcm, const uint8_t *key)
         return 0;
     gcm_close(gcm);
     return -1;
+}
+
+/* Room for a key as a route expands it. */
+static int reserve_key(struct gcm *gcm, size_t bytes)
+{
+    gcm->expanded_key = aligned_alloc(CACHE_LINE, (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    gcm->key_bytes = bytes;
+    return gcm->expanded_key ? 0 : -1;
 }
 
 static int seal_openssl(struct gcm *gcm, const uint8_t *iv, const uint8_t *header, size_t header_bytes, const uint8_t *source,
@@ -72,20 +83,19 @@ static IMB_MGR *load_library(void)
     return (loaded->features & needed) == needed && loaded->gcm128_pre && loaded->gcm128_enc ? loaded : NULL;
 }
 
+/* Whether it encrypts four blocks with one instruction. */
+static int library_is_wide(void)
+{
+    const uint64_t needed = IMB_FEATURE_AVX512_SKX | IMB_FEATURE_VAES | IMB_FEATURE_VPCLMULQDQ;
+    return library && (library->features & needed) == needed;
+}
+
 static int open_ipsec_mb(struct gcm *gcm, const uint8_t *key)
 {
-    size_t bytes = (sizeof(struct gcm_key_data) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
-    if (!library || !(gcm->expanded_key = aligned_alloc(CACHE_LINE, bytes)))
+    if (!library || reserve_key(gcm, sizeof(struct gcm_key_data)))
         return -1;
     IMB_AES128_GCM_PRE(library, key, gcm->expanded_key);
     return 0;
-}
-
-static void close_ipsec_mb(struct gcm *gcm)
-{
-    if (gcm->expanded_key)
-        OPENSSL_cleanse(gcm->expanded_key, sizeof(struct gcm_key_data));
-    free(gcm->expanded_key);
 }
 
 static void seal_ipsec_mb(struct gcm *gcm, const uint8_t *iv, const uint8_t *header, size_t header_bytes, const uint8_t *source,
@@ -95,8 +105,42 @@ static void seal_ipsec_mb(struct gcm *gcm, const uint8_t *iv, const uint8_t *hea
     IMB_AES128_GCM_ENC(library, gcm->expanded_key, &state, target, source, bytes, iv, header, header_bytes, target + bytes, GCM_TAG_BYTES);
 }
 
-/* Whether both routes give the same octets, for a sample of odd length. */
-static int agrees_with_openssl(void)
+#else
+
+static void *library;
+static void *load_library(void) { return NULL; }
+static int library_is_wide(void) { return 0; }
+static int open_ipsec_mb(struct gcm *gcm, const uint8_t *key) { return (void)gcm, (void)key, -1; }
+static void seal_ipsec_mb(struct gcm *gcm, const uint8_t *iv, const uint8_t *header, size_t header_bytes, const uint8_t *source,
+                          size_t bytes, uint8_t *target)
+{
+    (void)gcm, (void)iv, (void)header, (void)header_bytes, (void)source, (void)bytes, (void)target;
+}
+
+#endif
+
+static int open_vaes(struct gcm *gcm, const uint8_t *key)
+{
+    if (!gcm_vaes_is_there() || reserve_key(gcm, sizeof(struct gcm_vaes_key)))
+        return -1;
+    gcm_vaes_expand(gcm->expanded_key, key);
+    return 0;
+}
+
+static int open_route(struct gcm *gcm, enum gcm_route route, const uint8_t *key)
+{
+    *gcm = (struct gcm){.route = route};
+    switch (route) {
+    case GCM_OPENSSL: return open_openssl(gcm, key);
+    case GCM_IPSEC_MB: return open_ipsec_mb(gcm, key);
+    case GCM_VAES: return open_vaes(gcm, key);
+    case GCM_ROUTES: break;
+    }
+    return -1;
+}
+
+/* Whether a route gives OpenSSL's octets, for a sample of odd length. */
+static int agrees_with_openssl(enum gcm_route route)
 {
     uint8_t key[GCM_KEY_BYTES], iv[GCM_IV_BYTES], source[SAMPLE_BYTES - 1], sealed[2][SAMPLE_BYTES - 1 + GCM_TAG_BYTES];
     struct gcm both[2] = {{0}, {0}};
@@ -104,7 +148,7 @@ static int agrees_with_openssl(void)
     memset(iv, 0x17, sizeof iv);
     for (size_t i = 0; i < sizeof source; i++)
         source[i] = (uint8_t)(i * 7);
-    int agree = !open_openssl(&both[0], key) && !open_ipsec_mb(&both[1], key) &&
+    int agree = !open_route(&both[0], GCM_OPENSSL, key) && !open_route(&both[1], route, key) &&
                 !gcm_seal(&both[0], iv, source, 28, source, sizeof source, sealed[0]) &&
                 !gcm_seal(&both[1], iv, source, 28, source, sizeof source, sealed[1]) && !memcmp(sealed[0], sealed[1], sizeof sealed[0]);
     gcm_close(&both[0]);
@@ -116,21 +160,12 @@ static void look_for_routes(void)
 {
     cipher = EVP_CIPHER_fetch(NULL, "AES-128-GCM", NULL);
     library = load_library();
-    fastest = library && agrees_with_openssl() ? GCM_IPSEC_MB : GCM_OPENSSL;
+    for (enum gcm_route route = GCM_OPENSSL; route < GCM_ROUTES; route++)
+        there[route] = agrees_with_openssl(route);
+    /* Measured: 187 ns a packet of 1,052 octets by gcm_vaes.c, 284 by ipsec-mb 1.3, which has nothing between AVX and AVX-512, 541 by
+     * OpenSSL 3.0 (EPYC 7003, 2026-11-28). */
+    fastest = there[GCM_IPSEC_MB] && (library_is_wide() || !there[GCM_VAES]) ? GCM_IPSEC_MB : there[GCM_VAES] ? GCM_VAES : GCM_OPENSSL;
 }
-
-#else
-
-static int open_ipsec_mb(struct gcm *gcm, const uint8_t *key) { return (void)gcm, (void)key, -1; }
-static void close_ipsec_mb(struct gcm *gcm) { (void)gcm; }
-static void seal_ipsec_mb(struct gcm *gcm, const uint8_t *iv, const uint8_t *header, size_t header_bytes, const uint8_t *source,
-                          size_t bytes, uint8_t *target)
-{
-    (void)gcm, (void)iv, (void)header, (void)header_bytes, (void)source, (void)bytes, (void)target;
-}
-static void look_for_routes(void) { cipher = EVP_CIPHER_fetch(NULL, "AES-128-GCM", NULL); }
-
-#endif
 
 enum gcm_route gcm_route(void)
 {
@@ -138,26 +173,35 @@ enum gcm_route gcm_route(void)
     return fastest;
 }
 
+int gcm_has(enum gcm_route route)
+{
+    pthread_once(&looked_for, look_for_routes);
+    return route < GCM_ROUTES && there[route];
+}
+
 int gcm_open(struct gcm *gcm, enum gcm_route route, const uint8_t *key)
 {
     *gcm = (struct gcm){0};
-    if (route > gcm_route())
-        return -1;
-    return route == GCM_IPSEC_MB ? open_ipsec_mb(gcm, key) : open_openssl(gcm, key);
+    return gcm_has(route) ? open_route(gcm, route, key) : -1;
 }
 
 void gcm_close(struct gcm *gcm)
 {
     EVP_CIPHER_CTX_free(gcm->context); /* clears the key schedule */
-    close_ipsec_mb(gcm);
+    if (gcm->expanded_key)
+        OPENSSL_cleanse(gcm->expanded_key, gcm->key_bytes);
+    free(gcm->expanded_key);
     *gcm = (struct gcm){0};
 }
 
 int gcm_seal(struct gcm *gcm, const uint8_t *iv, const uint8_t *header, size_t header_bytes, const uint8_t *source, size_t bytes,
              uint8_t *target)
 {
-    if (!gcm->expanded_key)
-        return seal_openssl(gcm, iv, header, header_bytes, source, bytes, target);
-    seal_ipsec_mb(gcm, iv, header, header_bytes, source, bytes, target);
-    return 0;
+    switch (gcm->route) {
+    case GCM_VAES: gcm_vaes_seal(gcm->expanded_key, iv, header, header_bytes, source, bytes, target); return 0;
+    case GCM_IPSEC_MB: seal_ipsec_mb(gcm, iv, header, header_bytes, source, bytes, target); return 0;
+    case GCM_OPENSSL: return seal_openssl(gcm, iv, header, header_bytes, source, bytes, target);
+    case GCM_ROUTES: break;
+    }
+    return -1;
 }

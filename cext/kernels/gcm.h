@@ -1,7 +1,7 @@
-/* AES-128-GCM under a key that stays expanded: by Intel's ipsec-mb where its library is installed and says it fits, else by OpenSSL.
+/* AES-128-GCM under a key that stays expanded: by the fastest of Intel's ipsec-mb, gcm_vaes.c and OpenSSL that this machine has.
  *
- * Used by srtp.c for every packet of every viewer. The library is looked for once, when the first key is opened, and must give OpenSSL's
- * octets for a sample. Both may be asked for by name, for tests. Checks no tags: it only encrypts.
+ * Used by srtp.c for every packet of every viewer. Routes are looked for once, when the first key is opened, and must give OpenSSL's
+ * octets for a sample. Each may be asked for by name, for tests. Checks no tags: it only encrypts.
  */
 #ifndef APPLIANCE_GCM_H
 #define APPLIANCE_GCM_H
@@ -14,15 +14,18 @@
 #define GCM_IV_BYTES 12u
 #define GCM_TAG_BYTES 16u
 
-enum gcm_route { GCM_OPENSSL, GCM_IPSEC_MB };
+enum gcm_route { GCM_OPENSSL, GCM_IPSEC_MB, GCM_VAES, GCM_ROUTES };
 
 struct gcm {
+    enum gcm_route route;
     EVP_CIPHER_CTX *context; /* OpenSSL's */
-    void *expanded_key;      /* ipsec-mb's; NULL: OpenSSL does it */
+    void *expanded_key;      /* the others' */
+    size_t key_bytes;
 };
 
 /* The fastest route of this machine. */
 enum gcm_route gcm_route(void);
+int gcm_has(enum gcm_route route);
 /* 0, or -1 if there is no such route or no memory, with nothing left open. */
 int gcm_open(struct gcm *gcm, enum gcm_route route, const uint8_t *key);
 /* Clears the key. It may be closed twice. */

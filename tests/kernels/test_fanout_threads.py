@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 KERNELS = Path(__file__).parents[2] / "cext" / "kernels"
-SOURCES = [KERNELS / f"{name}.c" for name in ("fanout", "rendition", "viewer", "numbering", "datagrams", "srtp", "gcm", "packetise", "ring")]
+SOURCES = [KERNELS / f"{name}.c" for name in ("fanout", "rendition", "viewer", "numbering", "datagrams", "srtp", "gcm", "gcm_vaes", "packetise", "ring")]
 
 
 @pytest.mark.parametrize("sanitizers", ["thread", "address,undefined"])

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pylibsrtp import Error, Policy, Session as Reader
 
-from cext.srtp import AEAD_AES_128_GCM, AES128_CM_SHA1_80, IPSEC_MB, OPENSSL, Session, derive, routes
+from cext.srtp import AEAD_AES_128_GCM, AES128_CM_SHA1_80, IPSEC_MB, OPENSSL, VAES, Session, derive, routes
 
 KEY = bytes(range(16))
 SALTS = {AEAD_AES_128_GCM: bytes(range(100, 112)), AES128_CM_SHA1_80: bytes(range(100, 114))}
 READERS = {AEAD_AES_128_GCM: Policy.SRTP_PROFILE_AEAD_AES_128_GCM, AES128_CM_SHA1_80: Policy.SRTP_PROFILE_AES128_CM_SHA1_80}
-routes_here = pytest.mark.parametrize("route", routes(), ids=["openssl", "ipsec-mb"][:len(routes())])
+NAMES = {OPENSSL: "openssl", IPSEC_MB: "ipsec-mb", VAES: "vaes"}
+routes_here = pytest.mark.parametrize("route", routes(), ids=[NAMES[route] for route in routes()])
 both_profiles = pytest.mark.parametrize("profile", SALTS, ids=["AEAD_AES_128_GCM", "AES128_CM_SHA1_80"])
 
 
@@ -107,7 +108,7 @@ def test_an_unknown_profile_is_refused():
 
 def test_a_route_that_this_machine_lacks_is_refused():
     with pytest.raises(RuntimeError):
-        Session(AEAD_AES_128_GCM, KEY, SALTS[AEAD_AES_128_GCM], route=IPSEC_MB + 1)
+        Session(AEAD_AES_128_GCM, KEY, SALTS[AEAD_AES_128_GCM], route=max(NAMES) + 1)
 
 
 @settings(max_examples=200, deadline=None)
@@ -115,3 +116,12 @@ def test_a_route_that_this_machine_lacks_is_refused():
 def test_every_route_makes_the_same_octets(index, payload, words):
     packets = {session(AEAD_AES_128_GCM, route).protect(index, header(index, bytes(4 * words)), payload) for route in routes()}
     assert len(packets) == 1
+
+
+def test_every_route_makes_the_same_octets_of_each_length():
+    sessions = [session(AEAD_AES_128_GCM, route) for route in routes()]
+    payload = bytes(octet * 7 & 0xFF for octet in range(600))
+    for length in range(len(payload)):
+        for words in (0, 1, 5, 8):
+            packets = {each.protect(length, header(length, bytes(4 * words)), payload[:length]) for each in sessions}
+            assert len(packets) == 1, (length, words)
