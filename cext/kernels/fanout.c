@@ -463,6 +463,7 @@ static void send_to_viewers(struct fanout *fanout, int number, struct rendition 
         if ((halves & HALF_MASK) != (uint32_t)number && halves >> HALF_BITS != (uint32_t)number)
             continue;
         struct viewer *viewer = &fanout->viewers[place];
+        viewer_prefetch(&fanout->viewers[place + 1 == used ? 0 : place + 1]);
         pthread_mutex_lock(&viewer->lock);
         outcomes[visit(fanout, number, viewer, pass, &tally)]++;
         pthread_mutex_unlock(&viewer->lock);

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gcm_vaes.h"
-
 #if defined(__x86_64__) && __has_include(<intel-ipsec-mb.h>)
 #define WITH_IPSEC_MB 1
 #include <dlfcn.h>
@@ -26,19 +24,11 @@ static pthread_once_t looked_for = PTHREAD_ONCE_INIT;
 
 static int open_openssl(struct gcm *gcm, const uint8_t *key)
 {
-    gcm->context = EVP_CIPHER_CTX_new();
-    if (gcm->context && cipher && EVP_EncryptInit_ex2(gcm->context, cipher, key, NULL, NULL) == 1)
+    gcm->key.context = EVP_CIPHER_CTX_new();
+    if (gcm->key.context && cipher && EVP_EncryptInit_ex2(gcm->key.context, cipher, key, NULL, NULL) == 1)
         return 0;
     gcm_close(gcm);
     return -1;
-}
-
-/* Room for a key as a route expands it. */
-static int reserve_key(struct gcm *gcm, size_t bytes)
-{
-    gcm->expanded_key = aligned_alloc(CACHE_LINE, (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
-    gcm->key_bytes = bytes;
-    return gcm->expanded_key ? 0 : -1;
 }
 
 static int seal_openssl(struct gcm *gcm, const uint8_t *iv, const uint8_t *header, size_t header_bytes, const uint8_t *source,
@@ -47,11 +37,11 @@ static int seal_openssl(struct gcm *gcm, const uint8_t *iv, const uint8_t *heade
     OSSL_PARAM tag[] = {OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, target + bytes, GCM_TAG_BYTES),
                         OSSL_PARAM_construct_end()};
     int written;
-    return EVP_EncryptInit_ex2(gcm->context, NULL, NULL, iv, NULL) == 1 &&
-                   EVP_EncryptUpdate(gcm->context, NULL, &written, header, (int)header_bytes) == 1 &&
-                   EVP_EncryptUpdate(gcm->context, target, &written, source, (int)bytes) == 1 &&
-                   EVP_EncryptFinal_ex(gcm->context, target + bytes, &written) == 1 &&
-                   EVP_CIPHER_CTX_get_params(gcm->context, tag) == 1
+    return EVP_EncryptInit_ex2(gcm->key.context, NULL, NULL, iv, NULL) == 1 &&
+                   EVP_EncryptUpdate(gcm->key.context, NULL, &written, header, (int)header_bytes) == 1 &&
+                   EVP_EncryptUpdate(gcm->key.context, target, &written, source, (int)bytes) == 1 &&
+                   EVP_EncryptFinal_ex(gcm->key.context, target + bytes, &written) == 1 &&
+                   EVP_CIPHER_CTX_get_params(gcm->key.context, tag) == 1
                ? 0
                : -1;
 }
@@ -92,17 +82,25 @@ static int library_is_wide(void)
 
 static int open_ipsec_mb(struct gcm *gcm, const uint8_t *key)
 {
-    if (!library || reserve_key(gcm, sizeof(struct gcm_key_data)))
+    size_t bytes = (sizeof(struct gcm_key_data) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    if (!library || !(gcm->key.ipsec_mb = aligned_alloc(CACHE_LINE, bytes)))
         return -1;
-    IMB_AES128_GCM_PRE(library, key, gcm->expanded_key);
+    IMB_AES128_GCM_PRE(library, key, gcm->key.ipsec_mb);
     return 0;
+}
+
+static void close_ipsec_mb(struct gcm *gcm)
+{
+    if (gcm->key.ipsec_mb)
+        OPENSSL_cleanse(gcm->key.ipsec_mb, sizeof(struct gcm_key_data));
+    free(gcm->key.ipsec_mb);
 }
 
 static void seal_ipsec_mb(struct gcm *gcm, const uint8_t *iv, const uint8_t *header, size_t header_bytes, const uint8_t *source,
                           size_t bytes, uint8_t *target)
 {
     struct gcm_context_data state;
-    IMB_AES128_GCM_ENC(library, gcm->expanded_key, &state, target, source, bytes, iv, header, header_bytes, target + bytes, GCM_TAG_BYTES);
+    IMB_AES128_GCM_ENC(library, gcm->key.ipsec_mb, &state, target, source, bytes, iv, header, header_bytes, target + bytes, GCM_TAG_BYTES);
 }
 
 #else
@@ -111,6 +109,7 @@ static void *library;
 static void *load_library(void) { return NULL; }
 static int library_is_wide(void) { return 0; }
 static int open_ipsec_mb(struct gcm *gcm, const uint8_t *key) { return (void)gcm, (void)key, -1; }
+static void close_ipsec_mb(struct gcm *gcm) { (void)gcm; }
 static void seal_ipsec_mb(struct gcm *gcm, const uint8_t *iv, const uint8_t *header, size_t header_bytes, const uint8_t *source,
                           size_t bytes, uint8_t *target)
 {
@@ -121,9 +120,9 @@ static void seal_ipsec_mb(struct gcm *gcm, const uint8_t *iv, const uint8_t *hea
 
 static int open_vaes(struct gcm *gcm, const uint8_t *key)
 {
-    if (!gcm_vaes_is_there() || reserve_key(gcm, sizeof(struct gcm_vaes_key)))
+    if (!gcm_vaes_is_there())
         return -1;
-    gcm_vaes_expand(gcm->expanded_key, key);
+    gcm_vaes_expand(&gcm->key.vaes, key);
     return 0;
 }
 
@@ -187,18 +186,19 @@ int gcm_open(struct gcm *gcm, enum gcm_route route, const uint8_t *key)
 
 void gcm_close(struct gcm *gcm)
 {
-    EVP_CIPHER_CTX_free(gcm->context); /* clears the key schedule */
-    if (gcm->expanded_key)
-        OPENSSL_cleanse(gcm->expanded_key, gcm->key_bytes);
-    free(gcm->expanded_key);
-    *gcm = (struct gcm){0};
+    switch (gcm->route) {
+    case GCM_OPENSSL: EVP_CIPHER_CTX_free(gcm->key.context); break; /* clears the key schedule */
+    case GCM_IPSEC_MB: close_ipsec_mb(gcm); break;
+    case GCM_VAES: case GCM_ROUTES: break;
+    }
+    OPENSSL_cleanse(gcm, sizeof *gcm);
 }
 
 int gcm_seal(struct gcm *gcm, const uint8_t *iv, const uint8_t *header, size_t header_bytes, const uint8_t *source, size_t bytes,
              uint8_t *target)
 {
     switch (gcm->route) {
-    case GCM_VAES: gcm_vaes_seal(gcm->expanded_key, iv, header, header_bytes, source, bytes, target); return 0;
+    case GCM_VAES: gcm_vaes_seal(&gcm->key.vaes, iv, header, header_bytes, source, bytes, target); return 0;
     case GCM_IPSEC_MB: seal_ipsec_mb(gcm, iv, header, header_bytes, source, bytes, target); return 0;
     case GCM_OPENSSL: return seal_openssl(gcm, iv, header, header_bytes, source, bytes, target);
     case GCM_ROUTES: break;

@@ -10,17 +10,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gcm_vaes.h"
+
 #define GCM_KEY_BYTES 16u
 #define GCM_IV_BYTES 12u
 #define GCM_TAG_BYTES 16u
 
 enum gcm_route { GCM_OPENSSL, GCM_IPSEC_MB, GCM_VAES, GCM_ROUTES };
 
+/* An expanded key is cleared by gcm_close() and must not be moved before. */
 struct gcm {
     enum gcm_route route;
-    EVP_CIPHER_CTX *context; /* OpenSSL's */
-    void *expanded_key;      /* the others' */
-    size_t key_bytes;
+    union {
+        EVP_CIPHER_CTX *context;
+        struct gcm_vaes_key vaes;
+        void *ipsec_mb;
+    } key;
 };
 
 /* The fastest route of this machine. */
