@@ -32,6 +32,9 @@ from cext.messages import Recipient
 # From the answer to the end of the DTLS handshake. A person at a browser needs none of it; a dead one must not stay.
 CONNECT_LIMIT_S = 10.0
 CLOSE_LIMIT_S = 0.5
+# Sender reports: one a second while a browser learns how RTP times and the clock go together (it needs two to set sound beside the picture), then
+# one in so many turns. What is measured by them, it measures just as well by an old one. RFC 3550 section 6.2 asks for 5 s or so.
+REPORTS_AT_FIRST, TURNS_A_REPORT = 5, 4
 METADATA_LABEL = "metadata"
 REPORT_LABEL = "report"
 UNAVAILABLE = 503
@@ -81,7 +84,7 @@ class Session:
         self._report_channel: RTCDataChannel | None = None
         self._witness = Witness(self._place.present.seen, time.monotonic)
         self._viewer: int | None = None
-        self._media_seen = False
+        self._turns = 0  # with media
         self._reported_lost = 0
         self._reference_times: dict[int, tuple[int, int]] = {}
 
@@ -258,34 +261,40 @@ class Session:
         if self._association is not None:
             await self._association.open(self._offer.sctp_port, self._offer.max_message_bytes)
         self._dtls.flow()
-        self._report()
+        self._look()
         self._shared.rounds.join(self, self._turn)
 
     def _turn(self) -> None:
         """Once a second."""
         self._ice.turn(time.monotonic())
         if self._viewer is not None:
-            self._report()
+            self._look()
 
-    def _report(self) -> None:
-        """Sends a sender report, once there is media to report of."""
+    def _look(self) -> None:
+        """Sees what was sent, once there is media, and reports of it to the viewer when that is due."""
         self._count_messages()
         stats = self._shared.fanout.viewer_stats(self._viewer)
-        if stats.packets:
-            if not self._media_seen:
-                self._media_seen = True
-                self._place.present.join_time.observe_ns(stats.first_send_monotonic_ns - self._begun_ns)
-            now_tai_ns, ntp, ssrc = clock.tai_ns(), rtcp.ntp_time(self._unix_ns()), self._place.present.ssrc
-            compound = self._sender_report(ssrc, stats, _VIDEO_RATE_HZ, now_tai_ns, ntp)
-            heard = self._listener and self._listener.stats()
-            if heard:
-                compound += self._sender_report(self._listener.ssrc, heard, _SOUND_RATE_HZ, now_tai_ns, ntp)
-            if self._reference_times:
-                compound += rtcp.last_reference_times(ssrc, [(viewer, middle, ntp - heard >> 16) for viewer, (middle, heard) in self._reference_times.items()])
-                self._reference_times = {}
-            with contextlib.suppress(ConnectionError):
-                self._dtls.transmit_rtcp(compound)
-            self._place.tick(stats, time.monotonic())
+        if not stats.packets:
+            return
+        if self._turns == 0:
+            self._place.present.join_time.observe_ns(stats.first_send_monotonic_ns - self._begun_ns)
+        if self._turns < REPORTS_AT_FIRST or self._turns % TURNS_A_REPORT == 0:
+            self._report(stats)
+        self._turns += 1
+        self._place.tick(stats, time.monotonic())
+
+    def _report(self, stats: ViewerStats) -> None:
+        """Sends a sender report of picture and sound, and when the viewer's own clock was heard."""
+        now_tai_ns, ntp, ssrc = clock.tai_ns(), rtcp.ntp_time(self._unix_ns()), self._place.present.ssrc
+        compound = self._sender_report(ssrc, stats, _VIDEO_RATE_HZ, now_tai_ns, ntp)
+        heard = self._listener and self._listener.stats()
+        if heard:
+            compound += self._sender_report(self._listener.ssrc, heard, _SOUND_RATE_HZ, now_tai_ns, ntp)
+        if self._reference_times:
+            compound += rtcp.last_reference_times(ssrc, [(viewer, middle, ntp - heard >> 16) for viewer, (middle, heard) in self._reference_times.items()])
+            self._reference_times = {}
+        with contextlib.suppress(ConnectionError):
+            self._dtls.transmit_rtcp(compound)
 
     def _sender_report(self, ssrc: int, stats: ViewerStats, rate_hz: int, now_tai_ns: int, ntp: int) -> bytes:
         """The RTP time of this very instant on the capture clock (RFC 3550 section 6.4.1), not of the last packet sent: picture and sound have one."""
