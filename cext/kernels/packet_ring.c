@@ -13,7 +13,7 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5 /* since Linux 6.2 */
 #endif
 
-/* Where stores become visible in their order, packets are read out of the block that the kernel still fills: it sets a packet's status after
+/* Where stores become visible in their order, packets are read out of the block that the kernel still fills: it writes a packet's header after
  * its octets. Elsewhere only closed blocks are read: a frame's last packet waits until the next frame fills the block or the timeout closes
  * it, and kernels before 6.18 round that timeout up to jiffies. */
 #if defined(__x86_64__) || defined(__i386__)
@@ -86,6 +86,15 @@ static void deliver(struct packet_ring *ring, struct assembly *assembly, const s
     inlet_count(&ring->inlet, &arrival, hardware, datagrams);
 }
 
+/* Whether the kernel has written a packet of an open block, which was blank: no field of a header is zero then, but the nanoseconds once in a
+ * billion, and that packet waits for its block to be closed. The status alone does not tell: the kernel sets it before the rest of the header. */
+static bool finished(const struct tpacket3_hdr *header)
+{
+    const volatile struct tpacket3_hdr *written = header;
+    return __atomic_load_n(&header->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER && written->tp_len && written->tp_snaplen && written->tp_mac
+           && written->tp_net && written->tp_sec && written->tp_nsec;
+}
+
 /* Reads packets of the current block from where the last look ended: all of a closed one, of an open one those that are finished. */
 static bool read_block(struct packet_ring *ring, struct assembly *assembly, bool closed, const struct clock_look *look)
 {
@@ -96,7 +105,7 @@ static bool read_block(struct packet_ring *ring, struct assembly *assembly, bool
         ring->offset = about->offset_to_first_pkt;
     while (ring->taken < count && ring->offset <= RING_BLOCK_BYTES - sizeof(struct tpacket3_hdr)) {
         const struct tpacket3_hdr *header = (const struct tpacket3_hdr *)((const uint8_t *)block + ring->offset);
-        if (!closed && !(__atomic_load_n(&header->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
+        if (!closed && !finished(header))
             break;
         deliver(ring, assembly, header, RING_BLOCK_BYTES - ring->offset, look);
         ring->taken++;

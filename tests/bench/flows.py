@@ -45,5 +45,6 @@ def _load(table, folder, row, count, seconds, options):
     table.add(f"flows, {row}", "CPU a packet", cpu / max(total["packets"], 1) * 1e6, "us", "<= 0.7", f"{cpu / seconds * 100:.0f} % of a core")
     if converted:
         table.add(f"flows, {row}", "of them converted", total["converted"] / seconds, "1/s", "all", f"{total['frames'] - total['converted']} not, in all")
-    for name in ("lost", "kernel_drops", "incomplete", "no_slot"):
+    total["refused"] = sum(sum(last["refused"].values()) - sum(first["refused"].values()) for (first, _), (last, _) in zip(before, after))
+    for name in ("lost", "kernel_drops", "refused", "incomplete", "no_slot"):
         table.add(f"flows, {row}", name, total[name], "", "0")

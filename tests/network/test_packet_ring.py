@@ -1,5 +1,7 @@
 """The packet ring by itself: when it is full, when packets become visible, what it takes beside the flow, when there can be none."""
+import mmap
 import os
+import struct
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -66,6 +68,37 @@ def test_packets_are_read_out_of_a_block_that_is_not_full_and_only_once(bench, m
     assert bench.count("duplicate") == bench.count("lost") == 0
     sender.close()
     opened.socket.close()
+
+
+HEADER_FIELDS = {"tp_sec": (4, "I"), "tp_nsec": (8, "I"), "tp_snaplen": (12, "I"), "tp_len": (16, "I"), "tp_status": (20, "I"), "tp_mac": (24, "H"), "tp_net": (26, "H")}
+"""Where they lie in a packet's header, and their types (struct tpacket3_hdr)."""
+
+
+@pytest.mark.parametrize("field", HEADER_FIELDS)
+def test_a_packet_waits_until_its_whole_header_is_written(bench, field):
+    """The kernel sets its status first: whoever goes by that alone finds a packet without length or place now and then, and loses it.
+    A block that it wrote is shown again as one that it still writes, with one field to come."""
+    offset, type = HEADER_FIELDS[field]
+    flow, shown = free_flow(SMALL), os.memfd_create("block")
+    sender, opened = Sender(flow), open_packet_socket(flow, LOOPBACK, 1)
+    os.ftruncate(shown, BLOCK_BYTES)
+    with mmap.mmap(opened.socket.fileno(), BLOCK_BYTES) as written, mmap.mmap(shown, BLOCK_BYTES) as block:
+        sender.send(Camera().frame()[:1])
+        _, _, _, packets, first, _ = struct.unpack_from("6I", written)
+        assert packets == 1
+        block[:] = written[:]
+        struct.pack_into("I", block, 8, 0)  # the block's status: the kernel's
+        [value] = struct.unpack_from(type, block, first + offset)
+        struct.pack_into(type, block, first + offset, 0)
+        ring = PacketRing(shown, 1, opened.merged, bench.assembly)
+        ring.run(1_000_000)
+        assert value and ring.statistics()["buffers"] == 0
+        struct.pack_into(type, block, first + offset, value)
+        ring.run(1_000_000)
+        assert ring.statistics()["datagrams"] == 1 and sum(ring.statistics()["refused"].values()) == 0
+    sender.close()
+    opened.socket.close()
+    os.close(shown)
 
 
 def test_what_came_before_the_flow_was_asked_for_is_not_in_the_ring(bench):
