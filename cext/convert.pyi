@@ -14,7 +14,7 @@ class Planes(Protocol):
     v_offset: int
 
 def paths() -> tuple[str, ...]:
-    """Names of the code paths that this processor runs, the fastest last: "scalar", "avx2", "avx512"."""
+    """Names of the code paths that this processor runs, the fastest last: "scalar", "avx2"."""
 
 class Converter:
     """Converts frames of one geometry: packed pgroups (ST 2110-20 section 6.2) to Y'CbCr of 8 bits, narrow range, BT.601 matrix.

@@ -1,6 +1,6 @@
 # cython: language_level=3
-# distutils: sources = cext/kernels/convert.c cext/kernels/pgroups.c cext/kernels/recolour.c cext/kernels/samples.c cext/kernels/planes.c
-# distutils: depends = cext/kernels/convert.h cext/kernels/pgroups.h cext/kernels/recolour.h cext/kernels/samples.h cext/kernels/planes.h
+# distutils: sources = cext/kernels/convert.c cext/kernels/pgroups.c cext/kernels/samples.c cext/kernels/planes.c
+# distutils: depends = cext/kernels/convert.h cext/kernels/pgroups.h cext/kernels/samples.h cext/kernels/planes.h
 """Raw frames of every sampling and depth to planes of octets (narrow range, BT.601): checks the buffers, then calls the kernel without the GIL.
 
 Called by the convert stage. Invariant: no buffer is touched outside its length.
@@ -20,7 +20,6 @@ cdef extern from "convert.h" nogil:
     enum convert_path:
         CONVERT_SCALAR
         CONVERT_AVX2
-        CONVERT_AVX512
 
     enum convert_sampling:
         CONVERT_422
@@ -47,7 +46,7 @@ cdef extern from "convert.h" nogil:
     void convert_frame(const convert_geometry *geometry, convert_path path, const uint8_t *raw, uint8_t *planar, void *scratch)
 
 
-cdef tuple PATHS = (("scalar", CONVERT_SCALAR), ("avx2", CONVERT_AVX2), ("avx512", CONVERT_AVX512))
+cdef tuple PATHS = (("scalar", CONVERT_SCALAR), ("avx2", CONVERT_AVX2))
 cdef dict SAMPLINGS = {"YCbCr-4:2:2": CONVERT_422, "YCbCr-4:4:4": CONVERT_444, "YCbCr-4:2:0": CONVERT_420, "RGB": CONVERT_RGB}
 
 

@@ -10,7 +10,7 @@
 
 #include "planes.h"
 
-enum convert_path { CONVERT_SCALAR, CONVERT_AVX2, CONVERT_AVX512, CONVERT_PATHS };
+enum convert_path { CONVERT_SCALAR, CONVERT_AVX2, CONVERT_PATHS };
 
 enum convert_sampling { CONVERT_422, CONVERT_444, CONVERT_420, CONVERT_RGB };
 

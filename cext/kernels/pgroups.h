@@ -1,21 +1,23 @@
-/* The short way for 4:2:2 pgroups of 8 and 10 bits whose colour stays as it is: straight to planes of octets.
- * Called by convert.c. Invariant: reads and writes exactly the pgroups' octets; the vector routines want rows of a block or more.
- * Every other format goes by samples.h and planes.h, and gives the same octets for these two.
+/* The short way for what cameras send most: 4:2:2 pgroups of 8 and 10 bits straight to planes of octets, in one pass over two rows.
+ * Called by convert.c. Invariant: the same octets as by samples.h and planes.h; reads and writes exactly the pgroups' octets; wants rows of
+ * PGROUPS_BLOCK pgroups or more. There is no scalar form: that is what planes.h is.
  */
 #ifndef PGROUPS_H
 #define PGROUPS_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "planes.h"
 
-enum { PGROUPS_AVX2_BLOCK = 16, PGROUPS_AVX512_BLOCK = 32 };
+enum { PGROUPS_BLOCK = 16 };
 
-/* Converts a pair of rows of `pgroups` pgroups each. The pairs (upper, lower) and (y0, y1) may be the same row. */
-typedef void pgroups_pair(const uint8_t *upper, const uint8_t *lower, size_t pgroups, uint8_t *y0, uint8_t *y1, uint8_t *u, uint8_t *v);
+/* Converts the rows of `pair`, of `pgroups` pgroups each, and fetches those of `next` into the cache meanwhile. `scratch`: pgroups_scratch_bytes(). */
+typedef void pgroups_pair(const struct planes_colour *colour, const struct row_pair *pair, const struct row_pair *next, size_t pgroups, void *scratch);
 
-pgroups_pair pgroups8_scalar, pgroups10_scalar;
+/* Octets of the memory that a pair of rows needs. */
+size_t pgroups_scratch_bytes(size_t pgroups);
+
 #if defined(__x86_64__)
-pgroups_pair pgroups8_avx2, pgroups10_avx2, pgroups8_avx512, pgroups10_avx512;
+/* The second form is for a source that is narrow and BT.601 itself: `colour` is not looked at. */
+pgroups_pair pgroups8_avx2, pgroups8_same_avx2, pgroups10_avx2, pgroups10_same_avx2;
 #endif
 
 #endif

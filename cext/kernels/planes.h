@@ -26,6 +26,12 @@ struct planes_colour planes_colour_of(size_t depth, int full, double red, double
 /* Octets of the memory that a pair of rows needs beside its words. */
 size_t planes_scratch_bytes(size_t width);
 
+/* Where two rows come from and go to. (upper, lower) and (y0, y1) may be the same row; of 4:2:0, `upper` holds both. */
+struct row_pair {
+    const uint8_t *upper, *lower;
+    uint8_t *y0, *y1, *u, *v;
+};
+
 /* `upper` and `lower`: words of two rows in the order of their pgroups (4:2:0: `upper` holds both rows). (upper, lower) and (y0, y1) may be
  * the same row. Writes `width` octets of Y to y0 and y1, (width + 1) / 2 to u and v. */
 typedef void planes_pair(const struct planes_colour *colour, const struct samples_kernels *samples, const uint16_t *upper, const uint16_t *lower,

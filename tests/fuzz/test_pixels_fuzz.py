@@ -6,7 +6,7 @@ from tests.fuzz import scale
 
 HERE = Path(__file__).parent
 KERNELS = HERE.parents[1] / "cext" / "kernels"
-SOURCES = [HERE / "pixels_driver.c", *(KERNELS / f"{name}.c" for name in ("convert", "pgroups", "recolour", "samples", "planes", "bob", "scale"))]
+SOURCES = [HERE / "pixels_driver.c", *(KERNELS / f"{name}.c" for name in ("convert", "pgroups", "samples", "planes", "bob", "scale"))]
 
 
 def test_no_geometry_makes_a_kernel_read_or_write_out_of_bounds(tmp_path):
