@@ -8,8 +8,6 @@ import numpy as np
 from appliance.frame import VideoFormat
 
 BAND_ROWS = 64
-_WEIGHTS = {"BT601": (0.299, 0.114), "BT709": (0.2126, 0.0722), "BT2020": (0.2627, 0.0593)}  # of red and blue in luma
-_WEIGHTS_DEFAULT = _WEIGHTS["BT709"]
 
 
 def to_rgb(octets: bytes, video: VideoFormat, bits: int, second_field: bool = False) -> np.ndarray:
@@ -55,7 +53,7 @@ def _band(raw: np.ndarray, video: VideoFormat, first: int, rows: int) -> np.ndar
         blue, red = (np.repeat(_between(groups[..., index]), 2, axis=0) for index in (4, 5))
     else:
         raise ValueError(f"no picture can be made of {video.sampling}")
-    return _matrix(_scaled(luma, video, 0), _scaled(blue, video, 1), _scaled(red, video, 1), video.colorimetry)
+    return _matrix(_scaled(luma, video, 0), _scaled(blue, video, 1), _scaled(red, video, 1), video.luma_weights)
 
 
 def _samples(octets: np.ndarray, depth: int) -> np.ndarray:
@@ -89,8 +87,8 @@ def _scaled(samples: np.ndarray, video: VideoFormat, is_chroma: int) -> np.ndarr
     return (samples - (128 * scale if is_chroma else 0)) / np.float32((1 << video.depth) - 1)
 
 
-def _matrix(luma: np.ndarray, blue: np.ndarray, red: np.ndarray, colorimetry: str) -> np.ndarray:
-    of_red, of_blue = _WEIGHTS.get(colorimetry, _WEIGHTS_DEFAULT)
+def _matrix(luma: np.ndarray, blue: np.ndarray, red: np.ndarray, luma_weights: tuple[float, float]) -> np.ndarray:
+    of_red, of_blue = luma_weights
     rgb = np.empty((*luma.shape, 3), np.float32)
     rgb[..., 0] = luma + 2 * (1 - of_red) * red
     rgb[..., 2] = luma + 2 * (1 - of_blue) * blue

@@ -67,7 +67,7 @@ def raw_part(format: VideoFormat, second_part: bool = False) -> np.ndarray:
 def codes(format: VideoFormat, rgb: tuple[float, float, float]) -> np.ndarray:
     """The three components' codes of a colour, in wire order: Cb Y Cr, or R G B."""
     matrix, code_min, code_max = colour.coding(format)
-    y, cb, cr = (float(sample) for sample in colour.samples(*rgb, colour.WEIGHTS[format.colorimetry]))
+    y, cb, cr = (float(sample) for sample in colour.samples(*rgb, format.luma_weights))
     return np.rint(np.clip(np.array(matrix) @ (y, cb, cr, 1), code_min, code_max)).astype(np.uint16)
 
 

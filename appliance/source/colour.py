@@ -5,16 +5,14 @@ the flow's own primaries: nothing is mapped between gamuts.
 """
 import numpy as np
 
-from appliance.frame import VideoFormat
+from appliance.frame import LUMA_WEIGHTS, VideoFormat
 
 SAMPLE_SCALE = 16
 BLACK, WHITE, NEUTRAL = 64 * SAMPLE_SCALE, 940 * SAMPLE_SCALE, 512 * SAMPLE_SCALE
 _CHROMA_SWING = 896 * SAMPLE_SCALE
-WEIGHTS = {"BT601": (0.299, 0.114), "BT709": (0.2126, 0.0722), "BT2020": (0.2627, 0.0593)}
-"""Shares of red and of blue in luma, by colorimetry. Sources: ITU-R BT.601-7 2.5.1, BT.709-6 item 3.2, BT.2020-2 table 4."""
 
 
-def samples(red, green, blue, weights=WEIGHTS["BT709"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def samples(red, green, blue, weights=LUMA_WEIGHTS["BT709"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Y, Cb, Cr as float arrays in 14-bit codes (narrow range); colours are numbers or equal-shaped arrays."""
     kr, kb = weights
     luma = kr * np.asarray(red) + (1 - kr - kb) * np.asarray(green) + kb * np.asarray(blue)
@@ -28,7 +26,7 @@ def coding(format: VideoFormat) -> tuple[list[list[float]], float, float]:
 
     FULLPROTECT maps as FULL does and keeps away from the codes that SDI reserves (ST 2110-20 section 7.3).
     """
-    depth, (kr, kb) = format.depth, WEIGHTS[format.colorimetry]
+    depth, (kr, kb) = format.depth, format.luma_weights
     unit, last = 2.0 ** (depth - 8), 2.0**depth - 1
     swing, chroma_swing, black = (219 * unit, 224 * unit, 16 * unit) if format.range == "NARROW" else (last, last, 0.0)
     # From codes of 14 bit to 0..1 and -0.5..0.5, over (Y, Cb, Cr, 1).

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from appliance.source.colour import WEIGHTS, samples
+from appliance.frame import LUMA_WEIGHTS
+from appliance.source.colour import samples
 from cext import source as native
 
 SHADOW, SHAFT, STEEL, JAW = range(4)
@@ -30,7 +31,7 @@ class Pose:
 class Grasper:
     """A laparoscopic grasper that enters from the lower right and turns about its port."""
 
-    def __init__(self, width: int, height: int, weights=WEIGHTS["BT709"]) -> None:
+    def __init__(self, width: int, height: int, weights=LUMA_WEIGHTS["BT709"]) -> None:
         self._unit = height / 720
         self._ball, self._bead = (tuple(round(float(value)) for value in samples(*colour, weights)) for colour in (_BALL, _BEAD))
         self._centre = (width / 2 - 0.06 * height, height / 2 - 0.02 * height)
@@ -89,7 +90,7 @@ _BALL = (0.035, 0.04, 0.045)
 _BEAD = (0.10, 0.98, 0.45)
 
 
-def profiles(weights=WEIGHTS["BT709"]) -> np.ndarray:
+def profiles(weights=LUMA_WEIGHTS["BT709"]) -> np.ndarray:
     """float32 (4, 3, PROFILE_STEPS): Y, Cb, Cr across a bar, for SHADOW, SHAFT, STEEL and JAW."""
     across = (np.arange(native.PROFILE_STEPS) + 0.5) / native.PROFILE_STEPS * 2 - 1
     facing = np.sqrt(1 - across**2)

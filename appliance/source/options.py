@@ -3,16 +3,14 @@
 Called by __main__ (add_arguments) and by run(). Everything wrong is reported at once, before a socket is opened.
 """
 import argparse
-import ipaddress
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from appliance.errors import ConfigurationError
-from appliance.frame import VideoFormat
-from appliance.source import path_options, sound_options
-from appliance.source.colour import WEIGHTS
+from appliance.frame import LUMA_WEIGHTS, VideoFormat
+from appliance.source import destination, path_options, sound_options
 from appliance.source.network import interface_address
 from appliance.source.path_options import Impairment, SecondPath
 from appliance.source.sound import SoundPlan
@@ -102,14 +100,14 @@ def plan(options: argparse.Namespace) -> Plan:
 
     format = checked(_format, options)
     source_address = checked(interface_address, options.interface)
-    group = checked(_group, "--group", options.group)
-    port = checked(_port, "--port", options.port)
+    group = checked(destination.group, "--group", options.group)
+    port = checked(destination.port, "--port", options.port)
     metadata_group = metadata_port = None
     if not options.no_metadata:
-        metadata_group = checked(_group, "--metadata-group", options.metadata_group) if options.metadata_group else group and _next_group(group)
-        metadata_port = checked(_port, "--metadata-port", options.metadata_port or (port or 0) + _VIDEO_PORTS_APART) if port else 0
+        metadata_group = checked(destination.group, "--metadata-group", options.metadata_group) if options.metadata_group else group and destination.following(group, 1)
+        metadata_port = checked(destination.port, "--metadata-port", options.metadata_port or (port or 0) + _VIDEO_PORTS_APART) if port else 0
     if options.metadata_websocket is not None:
-        checked(_port, "--metadata-websocket", options.metadata_websocket)
+        checked(destination.port, "--metadata-websocket", options.metadata_websocket)
         if options.no_metadata:
             problems.append(str(ConfigurationError("--metadata-websocket", "metadata to offer", "--no-metadata")))
     sound = checked(sound_options.plan, options, group, port) if group and port else None
@@ -143,7 +141,7 @@ def _format(options: argparse.Namespace) -> VideoFormat:
 
     size, depth, rate = checked(_size, options.size), checked(_depth, options.depth), checked(_rate, options.rate)
     sampling, packing = checked(_one_of, "--sampling", options.sampling, _SAMPLINGS), checked(_one_of, "--packing", options.packing, _PACKINGS)
-    colorimetry = checked(_one_of, "--colorimetry", options.colorimetry, {name: name for name in WEIGHTS})
+    colorimetry = checked(_one_of, "--colorimetry", options.colorimetry, {name: name for name in LUMA_WEIGHTS})
     code_range = checked(_one_of, "--range", options.range, {name: name for name in ("NARROW", "FULL", "FULLPROTECT")})
     if problems:
         raise ConfigurationError.of(problems)
@@ -223,27 +221,6 @@ def _rate(text: str) -> Fraction:
         exact = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
         rate = exact if abs(exact - rate) < Fraction(1, 100) and rate.denominator != 1 else rate
     return rate
-
-
-def _group(option: str, text: str) -> str:
-    try:
-        address = ipaddress.IPv4Address(text)
-    except ipaddress.AddressValueError:
-        raise ConfigurationError(option, "an IPv4 multicast group or address", text) from None
-    if address.is_unspecified or int(address) == 0xFFFF_FFFF:
-        raise ConfigurationError(option, "an IPv4 multicast group or a receiver's address", text)
-    return str(address)
-
-
-def _next_group(group: str) -> str:
-    following = ipaddress.IPv4Address(int(ipaddress.IPv4Address(group)) + 1)
-    return str(following) if following.is_multicast and ipaddress.IPv4Address(group).is_multicast else group
-
-
-def _port(option: str, port: int) -> int:
-    if not 1 <= port <= 65535:
-        raise ConfigurationError(option, "a port of 1 to 65535", str(port))
-    return port
 
 
 def _name(options: argparse.Namespace) -> None:

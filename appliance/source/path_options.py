@@ -1,10 +1,10 @@
 """A second path for the source's packets (ST 2022-7), and losses on purpose for rehearsals: options of `appliance source`, checked. Called by options.py."""
 import argparse
-import ipaddress
 import re
 from dataclasses import dataclass
 
 from appliance.errors import ConfigurationError
+from appliance.source import destination
 from appliance.source.network import interface_address
 
 _SKEW_MS_MAX = 500
@@ -48,15 +48,13 @@ def second_path(options: argparse.Namespace, group: str, port: int) -> SecondPat
     expected = "GROUP[:PORT][@INTERFACE] such as 239.20.23.1:5004@eth2"
     match = re.fullmatch(r"([0-9.]+)(?::([0-9]{1,5}))?(?:@(.+))?", text)
     try:
-        address = ipaddress.IPv4Address(match[1] if match else "")
-    except ipaddress.AddressValueError:
+        address = destination.group("--second-path", match[1] if match else "")
+        number = destination.port("--second-path", int(match[2] or port))
+    except ConfigurationError:
         raise ConfigurationError("--second-path", expected, text) from None
-    number = int(match[2] or port)
-    if not 1 <= number <= 65535 or address.is_unspecified:
-        raise ConfigurationError("--second-path", expected, text)
     if not 0 <= options.second_skew_ms <= _SKEW_MS_MAX:
         raise ConfigurationError("--second-skew-ms", f"0 to {_SKEW_MS_MAX} ms", f"{options.second_skew_ms:g}")
-    found = SecondPath(str(address), number, interface_address(match[3] or options.interface), options.second_skew_ms)
+    found = SecondPath(address, number, interface_address(match[3] or options.interface), options.second_skew_ms)
     if (found.group, found.port, found.source_address) == (group, port, interface_address(options.interface)):
         raise ConfigurationError("--second-path", "another group, port or interface than the first path's", text)
     return found

@@ -25,7 +25,7 @@ class Scene:
         width, height = format.width, format.height
         self._unit = height / 720
         self._margin = 2 * math.ceil(24 * self._unit)
-        weights = colour.WEIGHTS[format.colorimetry]
+        weights = format.luma_weights
         self._grasper = instrument.Grasper(width, height, weights)
         # White, in the middle near the lower edge: where nothing of interest happens.
         self._flash = (width * FLASH_AT[0], height * FLASH_AT[1], FLASH_RADIUS * self._unit, 1.0, 940 * 16, 512 * 16, 512 * 16)

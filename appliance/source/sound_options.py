@@ -1,11 +1,11 @@
 """What sound the source is asked to send: its options on the command line, checked. Part of options.py."""
 import argparse
-import ipaddress
 
 from appliance.errors import ConfigurationError
 from appliance.protocol.channel_order import CHANNELS_MAX
 from appliance.protocol.pcm import DEPTHS
 from appliance.protocol.sdp import AUDIO_RATES_HZ
+from appliance.source import destination
 from appliance.source.sound import SoundPlan
 
 _PACKET_US = (125, 250, 333, 1000, 4000)  # ST 2110-30 has the first and the fourth; AES67 the others, too
@@ -35,22 +35,11 @@ def plan(options: argparse.Namespace, group: str, port: int) -> SoundPlan | None
             raise ConfigurationError(name, " or ".join(map(str, allowed)), str(value))
     if not 1 <= options.sound_channels <= CHANNELS_MAX:
         raise ConfigurationError("--sound-channels", f"1 to {CHANNELS_MAX}", str(options.sound_channels))
-    sound_group, sound_port = options.sound_group or _after(group), options.sound_port or port + _PORTS_APART
-    try:
-        ipaddress.IPv4Address(sound_group)
-    except ipaddress.AddressValueError:
-        raise ConfigurationError("--sound-group", "an IPv4 multicast group or address", sound_group) from None
-    if not 1 <= sound_port <= 65535:
-        raise ConfigurationError("--sound-port", "a UDP port of 1 to 65535", str(sound_port))
+    sound_group = destination.group("--sound-group", options.sound_group or destination.following(group, _GROUPS_APART))
+    sound_port = destination.port("--sound-port", options.sound_port or port + _PORTS_APART)
     found = SoundPlan(sound_group, sound_port, options.sound_rate, options.sound_depth, options.sound_channels, options.sound_packet_us)
     octets = _RTP_HEADER_BYTES + round(found.rate_hz * found.packet_us / 1_000_000) * found.channels * found.depth // 8
     if octets > _UDP_OCTETS_MAX:
         raise ConfigurationError("--sound-channels, --sound-packet-us", f"packets of at most {_UDP_OCTETS_MAX} octets", str(octets),
                                  "Send shorter packets: --sound-packet-us 125.")
     return found
-
-
-def _after(group: str) -> str:
-    address = ipaddress.IPv4Address(group)
-    following = ipaddress.IPv4Address(int(address) + _GROUPS_APART)
-    return str(following) if address.is_multicast and following.is_multicast else group

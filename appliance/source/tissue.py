@@ -5,14 +5,15 @@ one seed; nothing in it is anyone's recording.
 """
 import numpy as np
 
-from appliance.source.colour import WEIGHTS, halved, samples
+from appliance.frame import LUMA_WEIGHTS
+from appliance.source.colour import halved, samples
 
 _RENDER_WIDTH_MAX = 1400  # wider textures are scaled up: the eye sees no difference in soft tissue and the start stays short
 
 _VESSEL_GENERATIONS, _VESSEL_BRANCHES_MAX = 4, 64
 
 
-def texture(width: int, height: int, weights=WEIGHTS["BT709"], seed: int = 7) -> list[np.ndarray]:
+def texture(width: int, height: int, weights=LUMA_WEIGHTS["BT709"], seed: int = 7) -> list[np.ndarray]:
     """Y (height x width), Cb and Cr (height x width / 2), int16, 14-bit narrow range."""
     scale = min(1.0, _RENDER_WIDTH_MAX / width)
     columns, rows = max(16, round(width * scale)), max(16, round(height * scale))

@@ -36,7 +36,7 @@ def test_the_bars_have_the_codes_of_the_recommendation(name):
 
 @pytest.mark.parametrize("format", FORMATS + CODED, ids=lambda format: f"{format} {format.range} {format.colorimetry}")
 def test_every_pixel_of_a_patch_turns_back_into_its_colour(format):
-    kr, kb = colour.WEIGHTS[format.colorimetry]
+    kr, kb = format.luma_weights
     last, unit = (1 << format.depth) - 1, 1 << format.depth - 8
     black, swing, chroma = (16 * unit, 219 * unit, 224 * unit) if format.range == "NARROW" else (0, last, last)
     shown = components(raw_part(format), format).astype(float)
