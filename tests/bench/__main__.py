@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.bench.fanout import fanout
 from tests.bench.flows import flows
 from tests.bench.formats import formats
+from tests.bench.grains import grains
 from tests.bench.joins import joins
 from tests.bench.latency import crowd, latency
 from tests.bench.metadata import metadata
@@ -22,13 +23,13 @@ from tests.bench.sound import sound
 from tests.bench.table import Table
 
 ROWS = {"reception": reception, "flows": flows, "latency": latency, "crowd": crowd, "stages": stages, "formats": formats, "fanout": fanout, "metadata": metadata,
-        "joins": joins, "network": network, "sound": sound, "soak": soak}
+        "grains": grains, "joins": joins, "network": network, "sound": sound, "soak": soak}
 """Each takes a table and an empty folder, and adds its figures to the table."""
 ONLY_WHEN_NAMED = ("soak",)
 BRIEF = {"reception": dict(seconds=2), "flows": dict(seconds=1), "latency": dict(seconds=2), "crowd": dict(seconds=2, viewers=5),
          "stages": dict(seconds=2, joins=3), "formats": dict(seconds=1), "fanout": dict(seconds=1, viewers=5),
-         "metadata": dict(seconds=1, viewers=5), "joins": dict(watching=3, joining=3), "network": dict(seconds=1),
-         "sound": dict(seconds=3, settle_s=2), "soak": dict(minutes=0.1)}
+         "metadata": dict(seconds=1, viewers=5), "grains": dict(seconds=2), "joins": dict(watching=3, joining=3),
+         "network": dict(seconds=1), "sound": dict(seconds=3, settle_s=2), "soak": dict(minutes=0.1)}
 
 
 def main():

@@ -12,6 +12,8 @@ export interface ApplianceViewer {
   readonly sessions: number;
   /** Frames presented, by callbacks; those joined with their own record; those replaced on screen before a record came. */
   readonly frames: number;
+  /** Frames that the browser says to have presented: a busy page misses callbacks. */
+  readonly shown: number;
   readonly joined: number;
   readonly unjoined: number;
   readonly messages: number;
@@ -63,6 +65,7 @@ export function exposeHook(page: Watched): void {
     get stream() { return page.stream; },
     get sessions() { return page.watch?.player.sessions ?? 0; },
     get frames() { return page.watch?.frames ?? 0; },
+    get shown() { return page.watch?.shown ?? 0; },
     get joined() { return page.watch?.joined ?? 0; },
     get unjoined() { return page.watch?.unjoined ?? 0; },
     get messages() { return page.watch?.messages ?? 0; },

@@ -2,6 +2,7 @@
  * Measurements for tests, made only with `measure=1` in the address: copies a few pixels of the frame on screen out of its VideoFrame.
  * Finds the time stamp that the synthetic source burns in, and the bright bead at the instrument's tip.
  */
+import { utcMsFromTaiMs } from "./clock.ts";
 import { Recent } from "./recent.ts";
 
 const KEPT = 3_000;
@@ -26,6 +27,12 @@ export interface BeadSample {
   distance: number;
   marker: { x: number; y: number };
   bead: { x: number; y: number };
+}
+
+/** A frame that was joined with a record: how long after the record's capture instant the frame was sent, by what is burnt into its own pixels. */
+export interface IdentitySample {
+  rtpTimestamp: number;
+  sentAfterMs: number;
 }
 
 /** Microseconds since 1970 UTC modulo 2^48, or null if the strip holds no stamp. `strip` is a row of RGBA, CELL * CELLS wide. */
@@ -65,16 +72,24 @@ export class Measure {
   /** Milliseconds from the burnt-in stamp to the frame's callback, by this machine's clock. */
   readonly glassLatencies = new Recent<number>(KEPT);
   readonly beads = new Recent<BeadSample>(KEPT);
+  readonly identities = new Recent<IdentitySample>(KEPT);
   /** Frames in which the stamp, or the bead near the marker, was not found. */
   stampsMissed = 0;
   beadsMissed = 0;
   private held: VideoFrame | null = null;
+  private stamp: Promise<number | null> = Promise.resolve(null);
 
   /** Holds the frame on screen until the next one, and reads its stamp. `at`: performance.now() of its callback. */
-  frame(video: HTMLVideoElement, at: number): void {
+  frame(frame: VideoFrame, at: number): void {
     this.held?.close();
-    this.held = new VideoFrame(video);
-    void this.readStamp(this.held, performance.timeOrigin + at);
+    this.held = frame;
+    this.stamp = this.readStamp(frame, performance.timeOrigin + at);
+  }
+
+  /** The frame that is held was joined with a record of this capture instant. */
+  async joined(rtpTimestamp: number, captureTaiMs: number): Promise<void> {
+    const stamp = await this.stamp;
+    if (stamp !== null) this.identities.push({ rtpTimestamp, sentAfterMs: -sinceStampMs(stamp, utcMsFromTaiMs(captureTaiMs)) });
   }
 
   /** Looks for the bead around the marker of the frame that is held. */
@@ -93,11 +108,12 @@ export class Measure {
     this.beads.push({ rtpTimestamp, marker, bead, distance: Math.hypot(bead.x - marker.x, bead.y - marker.y) });
   }
 
-  private async readStamp(frame: VideoFrame, shownMs: number): Promise<void> {
+  private async readStamp(frame: VideoFrame, shownMs: number): Promise<number | null> {
     const strip = await copy(frame, { x: 0, y: CELL / 2, width: CELL * CELLS, height: 2 });
     const stamp = strip === null ? null : readStamp(strip);
     if (stamp === null) this.stampsMissed += 1;
     else this.glassLatencies.push(sinceStampMs(stamp, shownMs));
+    return stamp;
   }
 }
 

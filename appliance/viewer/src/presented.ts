@@ -10,13 +10,17 @@ const framesAreIdentified = typeof VideoFrame === "function" && "metadata" in Vi
 /**
  * The RTP timestamp of the frame on screen; null if the browser does not tell.
  * When the page is busy, a callback may run after the next frame has replaced its own; the element's current frame is then the truth.
- * Measured: asking it costs 0.04 ms.
+ * Measured: asking it costs 0.04 ms. `keep`: who measures gets that very frame, and closes it.
  */
-export function rtpTimestampOnScreen(video: HTMLVideoElement, metadata: VideoFrameCallbackMetadata): number | null {
-  if (!framesAreIdentified) return metadata.rtpTimestamp ?? null;
+export function rtpTimestampOnScreen(video: HTMLVideoElement, metadata: VideoFrameCallbackMetadata, keep: ((frame: VideoFrame) => void) | null = null): number | null {
+  if (!framesAreIdentified) {
+    keep?.(new VideoFrame(video));
+    return metadata.rtpTimestamp ?? null;
+  }
   const frame = new VideoFrame(video);
   const identity = (frame as unknown as IdentifiedFrame).metadata?.();
-  frame.close();
+  if (keep === null) frame.close();
+  else keep(frame);
   return identity?.rtpTimestamp ?? metadata.rtpTimestamp ?? null;
 }
 

@@ -52,6 +52,7 @@ export class Watch {
   onSound: (stream: MediaStream | null) => void = () => undefined;
   /** Callbacks; `shown` counts the frames, of which a busy page may miss some. */
   frames = 0;
+  shown = 0;
   joined = 0;
   unjoined = 0;
   /** Of the unjoined: those whose record came when the next frame was on screen, and those that never got one. */
@@ -70,7 +71,6 @@ export class Watch {
   private readonly sight = new SightClock(performance.now(), !isHidden());
   /** Frames that were replaced before their record came, by RTP timestamp, with the time that they were. */
   private readonly awaited = new Map<number, number>();
-  private shown = 0;
   private readonly join = new RecordJoin<FrameRecord>();
   private unmatched: FrameOnScreen | null = null;
   private shownBy: HTMLVideoElement | null = null;
@@ -137,8 +137,8 @@ export class Watch {
     this.freezes.frame(at, shown);
     if (this.unmatched !== null) this.leaveUnjoined(this.unmatched, at);
     this.unmatched = null;
-    this.measure?.frame(video, at);
-    const rtpTimestamp = rtpTimestampOnScreen(video, metadata);
+    const { measure } = this;
+    const rtpTimestamp = rtpTimestampOnScreen(video, metadata, measure && ((frame) => measure.frame(frame, at)));
     this.lastFrame = { rtpTimestamp, presentedFrames: metadata.presentedFrames };
     if (rtpTimestamp === null) {
       this.unjoined += 1;
@@ -189,6 +189,7 @@ export class Watch {
     this.joined += 1;
     this.record = record;
     this.pace.captured(record.captureTaiMs, frame.at);
+    void this.measure?.joined(frame.rtpTimestamp, record.captureTaiMs);
     const tip = record.instrument?.tip ?? null;
     if (tip === null) {
       this.markerPosition = null;
