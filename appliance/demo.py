@@ -31,7 +31,7 @@ name = "{stream}"
 title = "Endoscope, theatre 3 (synthetic)"
 interface = "lo"
 video = "{stream}.sdp"
-metadata = "{stream}-metadata.sdp"
+metadata = ["{stream}-metadata.sdp", "{stream}-sound-metadata.sdp", "{stream}-rendition.sdp"]
 audio = "{stream}-sound.sdp"
 """
 
@@ -75,7 +75,7 @@ def free_port(preferred: int) -> int:
 def start_source(children: ExitStack, folder: Path) -> subprocess.Popen:
     """Starts the synthetic sender on loopback multicast and waits until its SDP files are there."""
     group = f"239.{random.randint(64, 127)}.{random.randint(1, 254)}.{random.randint(1, 253)}"
-    sdp = [folder / f"{STREAM}.sdp", folder / f"{STREAM}-metadata.sdp", folder / f"{STREAM}-sound.sdp"]
+    sdp = [folder / f"{STREAM}{suffix}.sdp" for suffix in ("", "-metadata", "-sound", "-sound-metadata", "-rendition")]
     for path in sdp:
         path.unlink(missing_ok=True)
     source = _start(children, ["source", "--interface", "lo", "--group", group, "--sdp-dir", str(folder), "--name", STREAM, "--sound"])

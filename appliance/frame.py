@@ -111,9 +111,10 @@ class Flag(IntFlag):
     MISMATCH = 16  # what arrives is not what the SDP describes: shown to nobody
     SECOND_FIELD = 32  # of an interlaced frame: its rows lie below the first field's
     DEIDENTIFIED = 64  # of a record: it went through protocol/deidentification
+    COMPANION = 128  # of a record: it describes no frame of the picture, but its sound, another picture, or what belongs together
 
 
-KEYFRAME, INCOMPLETE, STATIC, DISCONTINUITY, MISMATCH, SECOND_FIELD, DEIDENTIFIED = Flag
+KEYFRAME, INCOMPLETE, STATIC, DISCONTINUITY, MISMATCH, SECOND_FIELD, DEIDENTIFIED, COMPANION = Flag
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from appliance.protocol.sdp import PATHS, VideoFlow
 from appliance.runtime import arriving
 from appliance.runtime.counters import Cell, Counters
 from appliance.runtime.health import FINDINGS, TIME_BASES
-from appliance.runtime.metrics import ARRIVING_FIGURES, CLOCK_SOURCES, FRAMES_DROPPED, signed
+from appliance.runtime.metrics import ARRIVING_FIGURES, CLOCK_SOURCES, FRAMES_DROPPED, GRAIN_KINDS, signed
 from appliance.runtime.multicast import interface_index
 
 LOOK_INTERVAL_S = 1.0
@@ -38,7 +38,8 @@ class StreamMonitor:
     def __init__(self, counters: Counters, stream: StreamConfig, flow: VideoFlow, now_s: float) -> None:
         self.stream, self.flow, self.judge = stream, flow, Judge(now_s)
         self.time = Time(False, "arrival", {}, False)
-        self._looks: deque[tuple[float, dict[str, int], dict[str, int]]] = deque(maxlen=LOOKS_KEPT)
+        self._describes: list[str] = []
+        self._looks: deque[tuple[float, dict[str, int], dict[str, int], dict[str, int]]] = deque(maxlen=LOOKS_KEPT)
         self.join(counters)
 
     def join(self, counters: Counters) -> None:
@@ -50,6 +51,8 @@ class StreamMonitor:
         self._paths = {path: everywhere("appliance_ingest_path_packets_total", stream=stream.name, path=path) for path in paths}
         self._viewers = everywhere("appliance_fanout_viewers", stream=stream.name)
         self._mismatch, self._stale = (everywhere(name, stream=stream.name) for name in ("appliance_ingest_mismatch", "appliance_metadata_stale"))
+        self._said = {name: everywhere(f"appliance_metadata_{name}", stream=stream.name) for name in ("flows_silent", "subject_conflict")}
+        self._kinds = {kind: everywhere("appliance_metadata_grains_understood_total", stream=stream.name, kind=kind) for kind in GRAIN_KINDS}
         self._arriving = {figure: everywhere(arriving.METRIC, stream=stream.name, figure=figure) for figure in ARRIVING_FIGURES}
         self._transit = everywhere("appliance_ingest_transit_seconds", stream=stream.name)
         self._hardware = everywhere("appliance_ingest_timestamp_info", stream=stream.name, kind="hardware")
@@ -59,8 +62,10 @@ class StreamMonitor:
     def look(self, clock: ClockState, now_s: float) -> None:
         """Judges the stream now."""
         counted, of_path = ({name: _sum(cells) for name, cells in group.items()} for group in (self._counted, self._paths))
-        self._looks.append((now_s, counted, of_path))
-        begun_s, before, of_path_before = self._looks[0]
+        of_kind = {kind: _sum(cells) for kind, cells in self._kinds.items()}
+        self._looks.append((now_s, counted, of_path, of_kind))
+        begun_s, before, of_path_before, of_kind_before = self._looks[0]
+        self._describes = [kind for kind, grains in _gain(of_kind, of_kind_before).items() if grains]
         hardware = any(cell.value for cell in self._hardware)
         verdict = next((verdict for verdict, cells in self._types.items() if _sum(cells)), timing.NOT_MEASURED)
         figures = Figures(
@@ -90,6 +95,8 @@ class StreamMonitor:
                      "sdp_grandmaster": ptp.identity_text(wanted.grandmaster) if wanted and wanted.grandmaster is not None else None,
                      "sdp_domain": wanted.domain if wanted else None},
             "sender_type_promised": self.flow.sender_type,
+            "metadata": {"describes": self._describes, "flows_silent": _sum(self._said["flows_silent"]),
+                         "one_patient": not _sum(self._said["subject_conflict"])} if self.stream.metadata else None,
         }
 
 

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from appliance import clock
 from appliance.errors import ProtocolError
-from appliance.frame import DISCONTINUITY, INCOMPLETE, MISMATCH, STATIC, VideoFormat
+from appliance.frame import COMPANION, DISCONTINUITY, INCOMPLETE, MISMATCH, STATIC, VideoFormat
 from appliance.hospital.identity import Case, case_of
 from appliance.hospital.problem import SnapshotRefused
 from appliance.protocol import dicom_rtv
@@ -65,7 +65,7 @@ class Theatre:
         if self._records is None:
             return
         newest: tuple[int, bytes] | None = None
-        for slot in _published(self._records):
+        for slot in _of_picture(self._records):
             if slot.flags & DISCONTINUITY and slot.publish_tai_ns > self._ended_tai_ns:
                 self._ended_tai_ns, self._ended_rtp_timestamp = slot.publish_tai_ns, slot.rtp_timestamp
             if slot.flags & STATIC and slot.publish_tai_ns > max(self._static_tai_ns, newest[0] if newest else 0):
@@ -99,7 +99,7 @@ class Theatre:
         if self._records is None or self._static is None:
             return None
         nearest: tuple[int, bytes] | None = None
-        for slot in _published(self._records):
+        for slot in _of_picture(self._records):
             distance = abs(_ticks_between(slot.rtp_timestamp, rtp_timestamp))
             if distance <= RECORD_DISTANCE_TICKS_MAX and (nearest is None or distance < nearest[0]):
                 nearest = distance, _payload(slot)
@@ -162,6 +162,11 @@ def _indexed(reader: RingReader) -> Iterator[tuple[int, Slot]]:
 
 def _published(reader: RingReader) -> Iterator[Slot]:
     return (slot for _, slot in _indexed(reader))
+
+
+def _of_picture(records: RingReader) -> Iterator[Slot]:
+    """Records of the picture: what describes its sound says nothing of who is to be seen."""
+    return (slot for slot in _published(records) if not slot.flags & COMPANION)
 
 
 def _payload(slot: Slot) -> bytes:

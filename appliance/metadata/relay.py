@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from appliance import clock
 from appliance.errors import ProtocolError
-from appliance.frame import DEIDENTIFIED, DISCONTINUITY, STATIC, Audience
+from appliance.frame import COMPANION, DEIDENTIFIED, DISCONTINUITY, STATIC, Audience
 from appliance.protocol import attribution, deidentification, dicom_rtv, grain
 from appliance.protocol.attribution import Attribution, Kind
 from appliance.protocol.deidentification import Deidentifier
@@ -24,6 +24,8 @@ from appliance.runtime.websocket import WebSocketReceiver
 
 GRAIN_REASONS = dicom_rtv.REASONS + attribution.REASONS
 STALE_NS = 3_000_000_000
+COMPANION_INTERVAL_NS = 400_000_000
+"""What describes no frame is passed on this often, however often its sender repeats it: PS3.22 asks for once a second."""
 
 _SUBJECT_KEY = secrets.token_bytes(32)
 _log = logging.getLogger("metadata")
@@ -34,7 +36,7 @@ class MetadataRelay:
 
     def __init__(self, flow: MetadataFlow, writers: Mapping[Audience, Sequence[RingWriter]], counters: Counters,
                  class_clock: clock.AudienceClock, of_picture: bool = True) -> None:
-        """`of_picture`: the flow describes the picture. The others are checked and counted alike, and give no records."""
+        """`of_picture`: the flow describes the picture. The others are checked and counted alike; their static parts go to experts as companions."""
         self.flow, self.writers, self._of_picture = flow, writers, of_picture
         self._clocks = {Audience.EXPERT: clock.AudienceClock(), Audience.CLASS: class_clock}
         self.connection: WebSocketReceiver | None = None
@@ -51,6 +53,7 @@ class MetadataRelay:
         """A digest of whom the last static part named: the stage keeps no identity."""
         self._missing: set[str] = set()
         self._last_grain_ns: int | None = None
+        self._last_companion_ns = -COMPANION_INTERVAL_NS
         self._heard = True  # the time to the first grain counts from the start
         self._grains, self._octets = counters.counter("appliance_metadata_grains_total"), counters.counter("appliance_metadata_bytes_total")
         self._statics = counters.counter("appliance_metadata_static_total")
@@ -111,13 +114,22 @@ class MetadataRelay:
             flags = DISCONTINUITY
             self._deidentifier.begin()
         if whose.kind is not Kind.VIDEO or not self._of_picture:
-            return  # what describes the sound, another picture, or what belongs together, is no record of this picture
+            self._accompany(assembled, checked, flags)
+            return
         self._grain_number += 1
         self._write(Audience.EXPERT, assembled.payload, checked.has_static, flags, assembled)
         try:
             self._write(Audience.CLASS, self._deidentifier.deidentify(checked), checked.has_static, flags, assembled)
         except ProtocolError as error:
             self._withheld[error.reason].add()
+
+    def _accompany(self, assembled: AssembledGrain, checked: CheckedGrain, flags: int) -> None:
+        """What describes the sound, another picture, or what belongs together: its static part, to experts alone. A class has no need of it, so none
+        of it is treated, and none of it leaves. It never says who is in the picture, so it voids nothing either."""
+        since_ns = assembled.first_packet_tai_ns - self._last_companion_ns
+        if checked.has_static and (flags or not 0 <= since_ns < COMPANION_INTERVAL_NS):
+            self._last_companion_ns = assembled.first_packet_tai_ns
+            self._write(Audience.EXPERT, assembled.payload, True, COMPANION, assembled)
 
     def _is_new(self, assembled: AssembledGrain, checked: CheckedGrain, whose: Attribution) -> bool:
         """Whether another patient may be shown from here on: whoever keeps a static part must let go of it."""
@@ -142,7 +154,7 @@ class MetadataRelay:
         capture_tai_ns = self._capture_tai_ns(assembled)
         shown, deidentified = self._clocks[audience], audience is Audience.CLASS
         rtp_timestamp = assembled.rtp_timestamp + shown.ticks(self.flow.rate_hz) & 0xFFFF_FFFF
-        record = dicom_rtv.message(payload, rtp_timestamp, shown.at(capture_tai_ns), has_static, deidentified)
+        record = dicom_rtv.message(payload, rtp_timestamp, shown.at(capture_tai_ns), has_static, deidentified, bool(flags & COMPANION))
         for writer in self.writers[audience]:
             slot = writer.claim()
             if slot is None:

@@ -65,8 +65,8 @@ REASONS = ("oversize", "preamble", "truncated", "vr", "length", "order", "item",
 _UID = re.compile(rb"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+\0?")
 _MESSAGE = struct.Struct(">BBHIQ")
 MESSAGE_VERSION = 1
-MESSAGE_STATIC, MESSAGE_DEIDENTIFIED = 1, 2
-"""Bits of a message's flags."""
+MESSAGE_STATIC, MESSAGE_DEIDENTIFIED, MESSAGE_COMPANION = 1, 2, 4
+"""Bits of a message's flags. COMPANION: it describes no frame of the picture but its sound, another picture, or what belongs together."""
 MESSAGE_HEADER_BYTES = _MESSAGE.size
 
 
@@ -170,16 +170,22 @@ def tip_item(x: float, y: float, *, name: str = "Grasper", depth_mm: float = 0.0
     return item
 
 
+def frame_time_item(origin_tai_ns: int) -> Dataset:
+    """The item of (0006,0001) with what every dynamic part must say, a sound's too: when it was captured."""
+    item, time_of_frame = Dataset(), Dataset()
+    time_of_frame.FrameOriginTimestamp = origin_timestamp(origin_tai_ns)
+    item.TimeOfFrameGroupSequence = [time_of_frame]
+    return item
+
+
 def frame_item(origin_tai_ns: int, acquisition_number: int, instruments: Sequence[Dataset] = (), includes_subject: bool = True) -> Dataset:
     """The item of (0006,0001) for one frame: origin time, number (mod 65536), usefulness and instruments made by tip_item()."""
-    item, content, usefulness, time_of_frame = Dataset(), Dataset(), Dataset(), Dataset()
+    item, content, usefulness = frame_time_item(origin_tai_ns), Dataset(), Dataset()
     content.FrameAcquisitionNumber = acquisition_number & 0xFFFF
     usefulness.IncludesImagingSubject = "YES" if includes_subject else "NO"
     usefulness.IncludesInformation = "YES"
-    time_of_frame.FrameOriginTimestamp = origin_timestamp(origin_tai_ns)
     item.FrameContentSequence = [content]
     item.FrameUsefulnessGroupSequence = [usefulness]
-    item.TimeOfFrameGroupSequence = [time_of_frame]
     if instruments:
         item.private_block(INSTRUMENT_GROUP, INSTRUMENT_CREATOR, create=True).add_new(0x01, "SQ", list(instruments))
     return item
@@ -270,8 +276,8 @@ def parse_grain(payload: bytes) -> Grain:
     return Grain(meta=whole.file_meta, dynamic=dynamic, static=static)
 
 
-def message(payload: bytes, rtp_timestamp: int, capture_tai_ns: int, has_static: bool, deidentified: bool = False) -> bytes:
-    """The data-channel message of one grain: version u8, flags u8 (MESSAGE_STATIC, MESSAGE_DEIDENTIFIED), reserved u16, RTP timestamp u32, capture
-    time u64 (TAI ns, on the audience's clock), payload."""
-    flags = MESSAGE_STATIC * has_static | MESSAGE_DEIDENTIFIED * deidentified
+def message(payload: bytes, rtp_timestamp: int, capture_tai_ns: int, has_static: bool, deidentified: bool = False, companion: bool = False) -> bytes:
+    """The data-channel message of one grain: version u8, flags u8 (MESSAGE_*), reserved u16, RTP timestamp u32, capture time u64 (TAI ns, on the
+    audience's clock), payload."""
+    flags = MESSAGE_STATIC * has_static | MESSAGE_DEIDENTIFIED * deidentified | MESSAGE_COMPANION * companion
     return _MESSAGE.pack(MESSAGE_VERSION, flags, 0, rtp_timestamp, capture_tai_ns) + payload

@@ -164,6 +164,8 @@ ENCODE_RENDITION = (
 )
 """What each of its threads counts for the rendition that it makes: no cell has two writers."""
 
+GRAIN_KINDS = ("video", "audio", "rendition")
+"""What a metadata grain describes."""
 METADATA = EVERY_STAGE + (
     LATENCY,
     Metric("appliance_metadata_grains_total", COUNTER, "Grains received whole and found valid"),
@@ -185,7 +187,7 @@ METADATA = EVERY_STAGE + (
     Metric("appliance_metadata_grains_malformed_total", COUNTER, "Whole grains refused, by reason",
            _reasons("oversize", "preamble", "truncated", "vr", "length", "order", "item", "depth", "group_length", "missing_type1", "uid",
                     "unexpected_element", "dynamic_items", "instance_mismatch", "sop_class", "flow_mismatch", "rate_mismatch")),
-    Metric("appliance_metadata_grains_understood_total", COUNTER, "Valid grains by what they describe", (("kind", ("video", "audio", "rendition")),)),
+    Metric("appliance_metadata_grains_understood_total", COUNTER, "Valid grains by what they describe", (("kind", GRAIN_KINDS),)),
     Metric("appliance_metadata_subjects_total", COUNTER, "Times that a static part named another patient or study than the one before, the first included"),
     Metric("appliance_metadata_type1_missing", GAUGE, "Type 1 elements of PS3.3 that the present sender leaves out, though its grains can be used"),
     Metric("appliance_metadata_grains_withheld_total", COUNTER, "Valid grains kept from the class because they could not be de-identified, by reason",

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from appliance.frame import VideoFormat
 from appliance.protocol import icc
-from appliance.protocol.dicom_rtv import ST2110_20_INTERLACED, ST2110_20_PROGRESSIVE, VIDEO_ENDOSCOPIC
+from appliance.protocol.dicom_rtv import AUDIO_WAVEFORM, RENDITION_SELECTION, ST2110_20_INTERLACED, ST2110_20_PROGRESSIVE, ST2110_30_PCM, VIDEO_ENDOSCOPIC
 from appliance.version import VERSION
 
 # Source: PS3.5 8.2.13.
@@ -37,7 +37,8 @@ def static_part(instance_uid: str, video_source_id: bytes, video_flow_id: bytes,
     _patient_and_study(case)
     _device(case, format.picture_rate)
     _picture(case, format)
-    case.RealTimeBulkDataFlowSequence = [_flow(video_source_id, video_flow_id, format.by_fields)]
+    syntax = ST2110_20_INTERLACED if format.by_fields else ST2110_20_PROGRESSIVE
+    case.RealTimeBulkDataFlowSequence = [_flow(video_source_id, video_flow_id, syntax, 90_000)]
     case.SharedFunctionalGroupsSequence = [Dataset()]
     return case
 
@@ -82,10 +83,68 @@ def _picture(case: Dataset, format: VideoFormat) -> None:
     case.AnatomicRegionSequence = [region]
 
 
-def _flow(source_id: bytes, flow_id: bytes, by_fields: bool) -> Dataset:
+def _flow(source_id: bytes, flow_id: bytes, syntax: str, rate_hz: int) -> Dataset:
     flow, identity = Dataset(), Dataset()
-    syntax = ST2110_20_INTERLACED if by_fields else ST2110_20_PROGRESSIVE
-    identity.FlowIdentifier, identity.FlowTransferSyntaxUID, identity.FlowRTPSamplingRate = flow_id, syntax, 90_000
+    identity.FlowIdentifier, identity.FlowTransferSyntaxUID, identity.FlowRTPSamplingRate = flow_id, syntax, rate_hz
     flow.SourceIdentifier = source_id
     flow.FlowIdentifierSequence = [identity]
     return flow
+
+
+# What one study's instances have in common: Patient, General Study, and the time line.
+_SHARED = ("SpecificCharacterSet", "StudyDate", "StudyTime", "TimezoneOffsetFromUTC", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
+           "PatientComments", "StudyInstanceUID", "AccessionNumber", "StudyID", "ReferringPhysicianName", "StudyDescription", "InstitutionName",
+           "InstitutionalDepartmentName", "OperatorsName")
+_EQUIPMENT = ("Manufacturer", "SoftwareVersions", "SynchronizationFrameOfReferenceUID", "SynchronizationTrigger", "AcquisitionTimeSynchronized",
+              "TimeDistributionProtocol")
+
+
+def sound_part(picture: Dataset, instance_uid: str, source_id: bytes, flow_id: bytes, rate_hz: int) -> Dataset:
+    """The static part that describes the sound of a picture's study (PS3.3 A.34.11); the ids are the 16 octets of the sound flow's UUIDs."""
+    now = datetime.now(timezone.utc)
+    part = _of_study(picture, _SHARED + _EQUIPMENT, AUDIO_WAVEFORM, instance_uid, "AU", 2)
+    part.SeriesDescription, part.ManufacturerModelName, part.DeviceSerialNumber = "Theatre, live sound", "Rehearsal Microphone M1", "SIM-0002"
+    part.InstanceNumber, part.ContentDate, part.ContentTime = 1, now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    part.AcquisitionDateTime = now.strftime("%Y%m%d%H%M%S+0000")
+    part.AcquisitionContextSequence = []
+    part.RealTimeBulkDataFlowSequence = [_flow(source_id, flow_id, ST2110_30_PCM, rate_hz)]
+    return part
+
+
+def rendition_part(picture: Dataset, sound: Dataset, instance_uid: str) -> Dataset:
+    """The static part that says that a picture and a sound belong together (PS3.3 A.35.21, PS3.16 CID 7070)."""
+    part = _of_study(picture, _SHARED + ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"), RENDITION_SELECTION, instance_uid, "KO", 3)
+    title, evidence = Dataset(), Dataset()
+    title.CodeValue, title.CodingSchemeDesignator, title.CodeMeaning = "130371", "DCM", "RTV Audio and Video Rendition"
+    part.InstanceNumber, part.ContentDate, part.ContentTime = 1, picture.ContentDate, picture.ContentTime
+    part.ValueType, part.ContinuityOfContent, part.ConceptNameCodeSequence = "CONTAINER", "SEPARATE", [title]
+    evidence.StudyInstanceUID, evidence.ReferencedSeriesSequence = picture.StudyInstanceUID, [_series_reference(picture), _series_reference(sound)]
+    part.CurrentRequestedProcedureEvidenceSequence = [evidence]
+    part.ContentSequence = [_content("IMAGE", picture), _content("WAVEFORM", sound)]
+    return part
+
+
+def _of_study(picture: Dataset, keywords: tuple[str, ...], class_uid: str, instance_uid: str, modality: str, series_number: int) -> Dataset:
+    part = Dataset()
+    for keyword in keywords:
+        setattr(part, keyword, getattr(picture, keyword))
+    part.SOPClassUID, part.SOPInstanceUID, part.Modality, part.SeriesInstanceUID, part.SeriesNumber = class_uid, instance_uid, modality, new_uid(), series_number
+    return part
+
+
+def _reference(part: Dataset) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = part.SOPClassUID, part.SOPInstanceUID
+    return reference
+
+
+def _series_reference(part: Dataset) -> Dataset:
+    series = Dataset()
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = part.SeriesInstanceUID, [_reference(part)]
+    return series
+
+
+def _content(kind: str, part: Dataset) -> Dataset:
+    item = Dataset()
+    item.RelationshipType, item.ValueType, item.ReferencedSOPSequence = "CONTAINS", kind, [_reference(part)]
+    return item

@@ -31,12 +31,12 @@ class MetadataFlow:
     def __init__(self, plan: Plan) -> None:
         self._rate = plan.format.picture_rate  # a grain for every picture, so for every field: a viewer matches both by RTP timestamp
         self._syntax = ST2110_20_INTERLACED if plan.format.by_fields else ST2110_20_PROGRESSIVE
-        self._source_id, self._flow_id = _identity(plan, "metadata source"), _identity(plan, "metadata flow")
+        self._source_id, self._flow_id = identity(plan, "metadata source"), identity(plan, "metadata flow")
         self.instance_uid = new_uid()
-        self.static = static_part(self.instance_uid, _identity(plan, "video source"), _identity(plan, "video flow"), plan.format)
+        self.static = static_part(self.instance_uid, identity(plan, "video source"), identity(plan, "video flow"), plan.format)
         self._dynamic_template, self._static_template = _Template(self._build(None)), _Template(self._build(self.static))
         self._static_every = max(1, int(self._rate / STATIC_PER_SECOND))
-        self._ssrc, self._sequence = secrets.randbits(32), secrets.randbits(16)
+        self._packets = GrainPackets(self._source_id, self._flow_id)
 
     def _build(self, static: Dataset | None) -> bytes:
         return self.build(static, _MARKED_ORIGIN_NS, _MARKED_NUMBER, _MARKED_POSE)
@@ -57,11 +57,23 @@ class MetadataFlow:
         return template.filled(origin_tai_ns, number, pose)
 
     def packets(self, origin_tai_ns: int, rtp_timestamp: int, number: int, pose: Pose) -> list[bytes]:
-        """The grain's packets in order. The first tells who, when and how long; the grain flags are in every one."""
+        """The packets of the grain of frame `number`, in order."""
+        return self._packets.of(self.payload(origin_tai_ns, number, pose), origin_tai_ns, rtp_timestamp, (self._rate.denominator, self._rate.numerator))
+
+
+class GrainPackets:
+    """Packets of one RTP session from grain after grain."""
+
+    def __init__(self, source_id: bytes, flow_id: bytes) -> None:
+        """The 16 octets of the metadata flow's own UUIDs."""
+        self._source_id, self._flow_id = source_id, flow_id
+        self._ssrc, self._sequence = secrets.randbits(32), secrets.randbits(16)
+
+    def of(self, payload: bytes, origin_tai_ns: int, rtp_timestamp: int, duration: tuple[int, int]) -> list[bytes]:
+        """The grain's packets in order. The first tells who, when and how long (seconds as a fraction); the grain flags are in every one."""
         time = origin_timestamp(origin_tai_ns)
-        elements = {ORIGIN: time, FLOW: self._flow_id, SOURCE: self._source_id, FLAGS: b"\0", SYNC: time,
-                    DURATION: struct.pack(">II", self._rate.denominator, self._rate.numerator)}
-        rest, packets, flags = self.payload(origin_tai_ns, number, pose), [], grain.START
+        elements = {ORIGIN: time, FLOW: self._flow_id, SOURCE: self._source_id, FLAGS: b"\0", SYNC: time, DURATION: struct.pack(">II", *duration)}
+        rest, packets, flags = payload, [], grain.START
         while flags & grain.END == 0:
             room = _PACKET_BYTES_MAX - rtp.HEADER_BYTES - 4 - sum(1 + len(value) for value in elements.values()) // 4 * 4 - 4
             part, rest = rest[:room], rest[room:]
@@ -89,7 +101,7 @@ def second_leg(plan: Plan) -> sdp.Leg | None:
                    port=plan.second.port + plan.metadata_port - plan.port, source_address=plan.second.source_address, payload_type=PAYLOAD_TYPE)
 
 
-def _identity(plan: Plan, part: str) -> bytes:
+def identity(plan: Plan, part: str) -> bytes:
     """16 octets that stay the same over restarts and differ between sources."""
     return uuid5(NAMESPACE_URL, f"rtp://{plan.source_address}/{plan.group}:{plan.port}/{plan.name}/{part}").bytes
 

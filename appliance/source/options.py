@@ -24,6 +24,7 @@ _MAXUDP_MIN, _MAXUDP_STANDARD, _MAXUDP_MAX = 576, 1460, 8960  # Source: ST 2110-
 _BLOCK_BYTES = 180
 PICTURES = ("endoscope", "bars")
 _VIDEO_PORTS_APART = 2  # RTCP of a flow sits on the port after it
+_COMPANION_PORTS_APART = 6  # the last of what describes the sound, and what belongs together (companions.py)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--range", default="NARROW", help="NARROW, FULL or FULLPROTECT (default: NARROW)")
     parser.add_argument("--picture", default=PICTURES[0], help="endoscope, or bars: colour bars of known values, standing still (default: endoscope)")
     parser.add_argument("--name", default="endoscope", help="names the flows and their SDP files (default: endoscope)")
-    parser.add_argument("--sdp-dir", type=Path, metavar="DIR", help="write NAME.sdp and NAME-metadata.sdp there")
+    parser.add_argument("--sdp-dir", type=Path, metavar="DIR", help="write NAME.sdp and NAME-metadata.sdp there; with --sound the sound's, its metadata's and NAME-rendition.sdp, too")
     parser.add_argument("--timestamp-bars", action="store_true", help="burn the time of sending into the top 16 rows, for latency measurements")
     parser.add_argument("--no-segmentation", action="store_true", help="hand every packet to the kernel by itself: dearer, and on loopback receivers get no runs")
     parser.add_argument("--seconds", type=float, help="end after so many seconds (default: when stopped)")
@@ -111,6 +112,8 @@ def plan(options: argparse.Namespace) -> Plan:
         if options.no_metadata:
             problems.append(str(ConfigurationError("--metadata-websocket", "metadata to offer", "--no-metadata")))
     sound = checked(sound_options.plan, options, group, port) if group and port else None
+    if sound and metadata_port:
+        checked(destination.port, "--metadata-port", metadata_port + _COMPANION_PORTS_APART)
     second = checked(path_options.second_path, options, group, port) if group and port and source_address else None
     impairment = checked(path_options.impairment, options)
     for check in (_name, _ttl, _seconds, _directory, _picture):

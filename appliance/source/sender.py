@@ -6,12 +6,14 @@ where a frame has two. A picture whose time has passed is left out, never sent l
 import errno
 import logging
 import secrets
+import socket
+from collections.abc import Iterable
 from fractions import Fraction
 
 from appliance import clock
 from appliance.protocol import sdp, timing
 from appliance.protocol.rfc4175 import parts
-from appliance.source import metadata, network, sound
+from appliance.source import companions, metadata, network, sound
 from appliance.source.bars import Bars
 from appliance.source.options import Plan
 from appliance.source.scene import Scene
@@ -57,6 +59,10 @@ class Sender:
                 from appliance.source.websocket import MetadataServer  # a third of a second that nobody else need wait
 
                 self._metadata_ways.append(MetadataServer(plan.source_address, plan.metadata_websocket))
+        self._companions: list[tuple[companions.Companion, socket.socket]] = []
+        if self._metadata is not None and plan.sound is not None:
+            self._companions = [(one, network.connected_socket(plan.source_address, one.flow.group, one.flow.port, plan.ttl))
+                                for one in companions.companions(plan, self._metadata)]
         self._sound: sound.SoundSender | None = None
         if plan.sound is not None:
             self._sound_socket = network.connected_socket(plan.source_address, plan.sound.group, plan.sound.port, plan.ttl)
@@ -117,6 +123,7 @@ class Sender:
             files[f"{self.plan.name}-metadata"] = sdp.emit_metadata(metadata.flow(self.plan))
         if self.plan.sound is not None:
             files[f"{self.plan.name}-sound"] = sdp.emit_audio(self.sound_flow())
+        files |= {f"{self.plan.name}-{one.suffix}": sdp.emit_metadata(one.flow) for one, _ in self._companions}
         for name, text in files.items():
             unfinished = directory / f".{name}.sdp.new"
             unfinished.write_bytes(text.encode())
@@ -144,7 +151,9 @@ class Sender:
             pose = self._scene.begin(seconds, number, second_field, flash)
             grain = self._metadata.packets(due_ns, timestamp, number, pose) if self._metadata else []
             if self._wait(due_ns):
-                self._send_grain(grain)
+                self._send(grain, self._metadata_ways if grain else ())
+                for one, way in self._companions if self._metadata and self._metadata.has_static(number) else ():
+                    self._send(one.packets(due_ns), [way])
                 self._send_part(second_field, due_ns, timestamp)
                 if self.plan.format.segmented:
                     self._scene.begin(seconds, number, second_part=True, flash=flash)
@@ -159,10 +168,11 @@ class Sender:
         part.send(due_ns - clock.tai_correction_ns(), timestamp)
         self._sequence = part.sequence
 
-    def _send_grain(self, packets: list[bytes]) -> None:
-        """Before the frame's first packet, so that the picture never waits for its metadata."""
+    @staticmethod
+    def _send(packets: list[bytes], ways: Iterable[socket.socket]) -> None:
+        """A grain's, before the frame's first packet, so that the picture never waits for its metadata."""
         for packet in packets:
-            for way in self._metadata_ways:
+            for way in ways:
                 try:
                     way.send(packet)
                 except OSError as error:
@@ -178,7 +188,7 @@ class Sender:
         if self._second_socket:
             self._second_socket.close()
         if self._metadata is not None:
-            for way in self._metadata_ways:
+            for way in self._metadata_ways + [way for _, way in self._companions]:
                 way.close()
 
     def _left_out(self, number: int, due_ns: int) -> bool:

@@ -49,7 +49,8 @@ def summary(config: Config, reasons: list[str], before: Samples, after: Samples,
         return _seen(gain, bounds)
 
     streams = [_stream(stream.name, stream.title, scrapes) | {"seen": {audience: seen(stream.name, audience) for audience in AUDIENCES}}
-               | _judged(judgement["streams"].get(stream.name)) | {"paths": _paths(stream.name, scrapes), "sound": _sound(stream.name, scrapes) if stream.audio else None}
+               | _judged(judgement["streams"].get(stream.name)) | {"paths": _paths(stream.name, scrapes), "sound": _sound(stream.name, scrapes) if stream.audio else None,
+                "metadata": _metadata(stream.name, scrapes) if stream.metadata else None}
                for stream in config.streams]
     reasons = reasons + [f"stream {stream['name']}: {stream['picture']}" for stream in streams if stream["picture"] != "good"]
     stages = sorted({dict(labels)["stage"] for name, labels in after if name == "appliance_stage_ready"})
@@ -106,6 +107,17 @@ def _sound(stream: str, scrapes: _Scrapes) -> dict:
             "packets_refused": int(total("appliance_sound_packets_malformed_total", stream=stream)),
             "silence_seconds": round(total("appliance_sound_missing_seconds_total", stream=stream), 1),
             "listeners": int(total("appliance_fanout_sound_listeners", stream=stream))}
+
+
+def _metadata(stream: str, scrapes: _Scrapes) -> dict:
+    """What the metadata flows of a stream say: valid grains by what they describe, and whether they agree about the patient."""
+    kinds = scrapes.values("appliance_metadata_grains_understood_total", "kind", stream=stream)
+    return {"grains_per_second": {kind: round(scrapes.rate("appliance_metadata_grains_understood_total", stream=stream, kind=kind), 1) for kind in kinds},
+            "flows_silent": int(scrapes.total("appliance_metadata_flows_silent", stream=stream)),
+            "one_patient": not scrapes.total("appliance_metadata_subject_conflict", stream=stream),
+            "type1_missing": int(scrapes.total("appliance_metadata_type1_missing", stream=stream)),
+            "grains_refused": int(scrapes.total("appliance_metadata_grains_malformed_total", stream=stream)),
+            "grains_withheld_from_class": int(scrapes.total("appliance_metadata_grains_withheld_total", stream=stream))}
 
 
 def _counted(stream: str, path: str, several: bool, scrapes: _Scrapes) -> dict:

@@ -67,6 +67,8 @@ def _stream(stream: dict) -> Iterator[RenderableType]:
         rows += [(name, Text(_counts(path))), ("sender", Text(_sender(path, stream["sender_type_promised"])))]
     if stream["sound"]:
         rows.append(("sound", Text(_heard(stream["sound"]))))
+    if stream["metadata"]:
+        rows.append(("metadata", Text(_said(stream["metadata"]))))
     if stream["time"]:
         rows.append(("time", Text(_time(stream["time"]))))
     rows.append(("viewers", Text(f"{stream['viewers']['expert']} experts, {stream['viewers']['class']} in classes")))
@@ -97,6 +99,16 @@ def _heard(sound: dict) -> str:
     words += [f"{sound[name]:,} {word}" for name, word in (("packets_lost", "lost"), ("packets_refused", "refused")) if sound[name]]
     words += [f"{sound['silence_seconds']} s of silence in place of what was lost"] if sound["silence_seconds"] else []
     return ", ".join([*words, f"{sound['listeners']} listen"])
+
+
+def _said(metadata: dict) -> str:
+    """The metadata flows in one line; what is nought is left out."""
+    names = {"video": "of the picture", "audio": "of the sound", "rendition": "of what belongs together"}
+    words = [f"{rate} grains/s {names[kind]}" for kind, rate in metadata["grains_per_second"].items() if rate] or ["no grains come"]
+    words += [f"{metadata['flows_silent']} of its flows silent"] if metadata["flows_silent"] else []
+    words += [f"{metadata[name]:,} {word}" for name, word in (("grains_refused", "refused"), ("grains_withheld_from_class", "kept from the class"),
+                                                            ("type1_missing", "elements of Type 1 left out")) if metadata[name]]
+    return ", ".join(words) + ("" if metadata["one_patient"] else "; its flows name DIFFERENT PATIENTS")
 
 
 def _sender(path: dict, promised: str | None) -> str:

@@ -1,6 +1,8 @@
 """Sound from the theatre to a player: flash and beep of one instant, who may hear, what a second implementation decodes."""
 import asyncio
+import json
 import re
+import urllib.request
 
 import numpy as np
 import pytest
@@ -10,13 +12,14 @@ from tests.system import listener
 from tests.system.theatre import Theatre, wait_until
 
 SOURCE = ["--size", "640x360", "--rate", "25", "--sound", "--sound-packet-us", "125"]
+METADATA = ["endoscope-metadata.sdp", "endoscope-sound-metadata.sdp", "endoscope-rendition.sdp"]
 APART_S_MAX = 0.020
 
 
 @pytest.fixture(scope="module")
 def sounding(tmp_path_factory):
     """A theatre with sound for experts."""
-    with Theatre(tmp_path_factory.mktemp("sounding"), SOURCE, stream='audio = "endoscope-sound.sdp"') as theatre:
+    with Theatre(tmp_path_factory.mktemp("sounding"), SOURCE, stream='audio = "endoscope-sound.sdp"', metadata=METADATA) as theatre:
         yield theatre
 
 
@@ -83,11 +86,26 @@ def test_a_page_is_silent_until_it_is_asked_and_a_student_has_no_button(sounding
     assert page.evaluate(pressed) == "false"
     page.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'a', bubbles: true}))")
     page.wait(f"{pressed} === 'true' && !document.getElementById('volume').hidden", 5)
+    described = "document.getElementById('companions').innerText"
+    page.wait(f"{described}.includes('Rehearsal Microphone M1') && {described}.includes('Picture with sound')", 5)
+    said = page.evaluate(described)
+    assert "PCM, 48 kHz" in said and "Endoscope, live, this picture" in said and "Theatre, live sound" in said and "another patient" not in said
     page.close()
     student = browser.open(sounding.link("student"), 390, 844, True)
-    student.wait("window.applianceViewer && applianceViewer.frames > 10", 30)
-    assert student.evaluate("document.getElementById('toggle-sound').hidden")
+    student.wait("window.applianceViewer && applianceViewer.messages > 25 && !document.getElementById('identity').hidden", 30)
+    assert student.evaluate("document.getElementById('toggle-sound').hidden") and student.evaluate(described) == ""
     student.close()
+
+
+def test_what_the_flows_of_metadata_say_is_told(sounding):
+    said = wait_until(lambda: status_of(sounding)["metadata"], 5, "the metadata in /status")
+    assert said == {"describes": ["video", "audio", "rendition"], "flows_silent": 0, "one_patient": True}
+
+
+def status_of(theatre):
+    """The exporter's judgement of the stream."""
+    with urllib.request.urlopen(theatre.metrics_url.replace("/metrics", "/status"), timeout=5) as answer:
+        return json.load(answer)["streams"][theatre.stream]
 
 
 def test_sound_that_ends_is_told_and_its_return_heard(sounding):

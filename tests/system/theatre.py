@@ -28,7 +28,7 @@ name = "endoscope"
 title = "Endoscope, theatre 3"
 interface = "lo"
 video = "endoscope.sdp"
-metadata = "endoscope-metadata.sdp"
+metadata = {metadata}
 {stream}
 {tables}
 """
@@ -77,13 +77,14 @@ class Theatre:
 
     stream = "endoscope"
 
-    def __init__(self, folder: Path, source_options=(), server="", encoder="", stream="", tables=""):
-        self.folder, self.source_options = folder, list(source_options)
+    def __init__(self, folder: Path, source_options=(), server="", encoder="", stream="", tables="", metadata=("endoscope-metadata.sdp",)):
+        self.folder, self.source_options, self.metadata = folder, list(source_options), metadata
         self.https_port, self.metrics_port = free_ports(2)
         self.url = f"https://127.0.0.1:{self.https_port}"
         self.metrics_url = f"http://127.0.0.1:{self.metrics_port}/metrics"
         self.config_path = folder / "appliance.toml"
-        self.config_path.write_text(CONFIG.format(https=self.https_port, metrics=self.metrics_port, server=server, encoder=encoder, stream=stream, tables=tables))
+        self.config_path.write_text(CONFIG.format(https=self.https_port, metrics=self.metrics_port, server=server, encoder=encoder, stream=stream, tables=tables,
+                                                   metadata=json.dumps(list(metadata))))
         self.log_path = folder / "appliance.log"
         self.source = self.process = None
 
@@ -106,7 +107,7 @@ class Theatre:
         group, port = free_group()
         self.source = self._popen("source", "--interface", "lo", "--group", group, "--port", str(port), "--sdp-dir", str(self.folder),
                                   "--name", self.stream, *(options or self.source_options), log="source.log")
-        wait_until(lambda: (self.folder / "endoscope-metadata.sdp").exists() or self.source.poll() is not None, 20, "the source's SDP files")
+        wait_until(lambda: all((self.folder / name).exists() for name in self.metadata) or self.source.poll() is not None, 20, "the source's SDP files")
         assert self.source.poll() is None, (self.folder / "source.log").read_text()
 
     def stop_source(self):

@@ -177,6 +177,26 @@ def test_where_nothing_runs_there_is_no_health(bench):
         status.scrape(config)
 
 
+def test_the_metadata_are_told_of_in_one_line(tmp_path):
+    flows = [sdp.MetadataFlow(group="239.1.2.6", port=port, payload_type=104) for port in (5006, 5010)]
+    for number, flow in enumerate(flows):
+        (tmp_path / f"{number}.sdp").write_text(sdp.emit_metadata(flow))
+    bench = Workbench(tmp_path, "exporter", stream='metadata = ["0.sdp", "1.sdp"]')
+    counters = bench.resources.counters
+    with exporting(bench) as config:
+        before = status.scrape(config)
+        for kind, grains in (("video", 50), ("audio", 2)):
+            counters.find("metadata.scope", "appliance_metadata_grains_understood_total", kind=kind).add(grains)
+        found = status.summary(config, [], before, status.scrape(config), 1.0)
+        counters.find("metadata.scope", "appliance_metadata_subject_conflict").set(1)
+        conflicting = status.summary(config, [], before, status.scrape(config), 1.0)
+    assert "50.0 grains/s of the picture, 2.0 grains/s of the sound\n" in table.text(found)
+    assert "DIFFERENT PATIENTS" in table.text(conflicting)
+    for inherited in bench.stage.sockets.values():
+        inherited.detach()
+    bench.close()
+
+
 def test_the_sound_is_told_of_in_one_line(tmp_path):
     flow = sdp.AudioFlow(group="239.1.2.5", port=5008, payload_type=97, rate_hz=48_000, channels=2, depth=24, packet_us=1000)
     (tmp_path / "sound.sdp").write_text(sdp.emit_audio(flow))

@@ -27,8 +27,9 @@ class Pseudonyms:
     """Of one metadata session."""
 
     def __init__(self, clock: AudienceClock) -> None:
-        """`clock`: the audience's. The session's own is behind it by a secret number of RTP wraps, so that two sessions cannot be put side by side."""
+        """`clock`: the audience's. The session's own is behind it by a secret number of RTP wraps: its dates tell nobody's year or season."""
         self._key = secrets.token_bytes(_KEY_OCTETS)
+        self._frames_more = secrets.randbits(16)
         shift_ms = clock.shift_ms - secrets.randbelow(_SESSIONS) * WRAPS_MS
         self._shift_ns, self._shift = shift_ms * 1_000_000, timedelta(milliseconds=shift_ms)
 
@@ -41,6 +42,10 @@ class Pseudonyms:
     def uid(self, value: bytes) -> bytes:
         """For a UID, without its padding: a UUID as a decimal number (PS3.5 section B.2)."""
         return b"2.25.%d" % int.from_bytes(self.uuid(value), "big")
+
+    def frame_number(self, value: bytes) -> bytes | None:
+        """For a counter of 16 bits. A sender may count frames from the PTP epoch: its numbers would be real time, modulo some minutes."""
+        return None if len(value) != 2 else (int.from_bytes(value, "little") + self._frames_more & 0xFFFF).to_bytes(2, "little")
 
     def frame_time(self, value: bytes) -> bytes:
         """For a PTP time of 48 bit seconds and 32 bit nanoseconds, as in (0034,0007); ten zeros for what is none."""

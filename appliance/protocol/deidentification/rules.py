@@ -118,6 +118,10 @@ def _frame_time(pseudonyms: Pseudonyms, came: bytes) -> bytes:
     return pseudonyms.frame_time(came)
 
 
+def _frame_number(pseudonyms: Pseudonyms, came: bytes) -> bytes | None:
+    return pseudonyms.frame_number(came)
+
+
 def _modified(vr: bytes, otherwise: bytes | None) -> Make:
     def make(pseudonyms: Pseudonyms, came: bytes) -> bytes | None:
         told = pseudonyms.time(came) if vr == b"TM" else pseudonyms.date_time(came)
@@ -207,7 +211,7 @@ _KEPT: dict[int, Rule] = {
     0x0020_9071: _WALKED,                                                       # Frame Anatomy Sequence
     0x0020_9072: Rule(b"CS", _one_of((b"R", b"L", b"U", b"B"))),                # Frame Laterality
     0x0020_9111: _WALKED,                                                       # Frame Content Sequence
-    0x0020_9156: _SMALL,                                                        # Frame Acquisition Number
+    0x0020_9156: Rule(b"US", _frame_number),                                    # Frame Acquisition Number
     0x0022_0028: _YES_NO,                                                       # Stereo Pairs Present
     0x0028_0002: _SMALL,                                                        # Samples per Pixel
     0x0028_0004: Rule(b"CS", _one_of((b"RGB", b"YBR_FULL", b"YBR_FULL_422", b"YBR_PARTIAL_420", b"YBR_PARTIAL_422"))),  # Photometric Interpretation

@@ -20,6 +20,8 @@ export const STATIC_STALE_AFTER_MS = 5_000;
 export interface FrameRecord {
   rtpTimestamp: number;
   captureTaiMs: number;
+  /** Frame Origin Timestamp, as the camera's sender wrote it; milliseconds since 1970 TAI. */
+  originTaiMs: number | null;
   frameNumber: number | null;
   instrument: Instrument | null;
 }
@@ -99,7 +101,8 @@ export class Chart {
     return decoderFor(this.staticPart?.text("0008,0005") ?? "");
   }
 
-  private namesOtherPatient(dataset: Dataset): boolean {
+  /** Whether a static part is of another patient or study than the one that is kept. */
+  namesOtherPatient(dataset: Dataset): boolean {
     const before = this.staticPart;
     if (before === null) return false;
     return ["0010,0020", "0010,0010", "0020,000d"].some((tag) => before.text(tag) !== dataset.text(tag));
@@ -122,7 +125,15 @@ function frameRecord(message: Message): FrameRecord {
   return {
     rtpTimestamp: message.rtpTimestamp,
     captureTaiMs: message.captureTaiMs,
+    originTaiMs: originTaiMs(groups?.item("0034,000d")?.octetsOf("0034,0007") ?? null),
     frameNumber: groups?.item("0020,9111")?.number("0020,9156") ?? null,
     instrument: groups === null ? null : readInstrument(groups),
   };
+}
+
+/** 48 bits of seconds and 32 of nanoseconds, in network order (PS3.3 C.7.6.27). */
+function originTaiMs(octets: Uint8Array | null): number | null {
+  if (octets?.length !== 10) return null;
+  const view = new DataView(octets.buffer, octets.byteOffset, octets.length);
+  return (view.getUint16(0) * 2 ** 32 + view.getUint32(2)) * 1_000 + view.getUint32(6) / 1e6;
 }

@@ -201,6 +201,7 @@ class Page implements Watched {
     this.watch.clock.follow();
     this.ward.tick(now, this.watch.chart);
     void this.watch.reporter.tick(now);
+    this.panel.writeCompanions(this.watch.companions.sections(this.watch.chart));
     this.reduction.follow(this.watch.reporter.level, now);
     const live = this.liveSince !== null;
     if (live) this.status.quality(wordingFor(phase, 0), this.reduction.reduced, [this.reduction.note(now), this.sound.note(now)].filter((note) => note !== "").join(" "));

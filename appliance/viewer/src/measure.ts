@@ -29,7 +29,7 @@ export interface BeadSample {
   bead: { x: number; y: number };
 }
 
-/** A frame that was joined with a record: how long after the record's capture instant the frame was sent, by what is burnt into its own pixels. */
+/** A frame that was joined with a record: how long after the instant that its record names it was sent, by what is burnt into its own pixels. */
 export interface IdentitySample {
   rtpTimestamp: number;
   sentAfterMs: number;
@@ -86,10 +86,10 @@ export class Measure {
     this.stamp = this.readStamp(frame, performance.timeOrigin + at);
   }
 
-  /** The frame that is held was joined with a record of this capture instant. */
-  async joined(rtpTimestamp: number, captureTaiMs: number): Promise<void> {
+  /** The frame that is held was joined with a record that says this time of its frame's origin. */
+  async joined(rtpTimestamp: number, originTaiMs: number | null): Promise<void> {
     const stamp = await this.stamp;
-    if (stamp !== null) this.identities.push({ rtpTimestamp, sentAfterMs: -sinceStampMs(stamp, utcMsFromTaiMs(captureTaiMs)) });
+    if (stamp !== null && originTaiMs !== null) this.identities.push({ rtpTimestamp, sentAfterMs: -sinceStampMs(stamp, utcMsFromTaiMs(originTaiMs)) });
   }
 
   /** Looks for the bead around the marker of the frame that is held. */

@@ -1,5 +1,6 @@
 /** The panel beside the picture: patient, study, device, connection, all elements. Redrawn when the static part changes. */
 import type { Chart } from "./chart.ts";
+import type { Section } from "./companions.ts";
 import { type Line, readDeidentified, readDetails } from "./details.ts";
 import { dayOf } from "./dicom/values.ts";
 import { listElements, type Row } from "./dicom/listing.ts";
@@ -22,6 +23,7 @@ export class Panel {
   private readonly lists = { patient: element("patient", HTMLElement), study: element("study", HTMLElement), device: element("device", HTMLElement) };
   /** A class has a clock of its own, whose time of day is nobody's. */
   private readonly captured = element("t-captured", HTMLElement);
+  private readonly companions = element("companions", HTMLElement);
   private readonly connection = element("connection", HTMLElement);
   private readonly everything = element("everything", HTMLDetailsElement);
   private readonly rows = element("elements", HTMLElement);
@@ -61,6 +63,14 @@ export class Panel {
     drawLines(this.connection, lines);
   }
 
+  /** What describes the sound, another picture, and what belongs together. */
+  writeCompanions(sections: Section[]): void {
+    const wanted = JSON.stringify(sections);
+    if (this.companions.dataset["drawn"] === wanted) return;
+    this.companions.dataset["drawn"] = wanted;
+    this.companions.replaceChildren(...sections.map(drawSection));
+  }
+
   private drawDetails(chart: Chart): void {
     const { staticPart } = chart;
     const details = staticPart === null ? null : staticPart.text(IDENTITY_REMOVED) === "YES" ? readDeidentified(staticPart) : readDetails(staticPart, dayOf(Date.now()));
@@ -91,6 +101,14 @@ export function drawLines(list: HTMLElement, lines: Line[]): void {
   list.replaceChildren(...lines.flatMap((line) => [make("dt", "", line.label), make("dd", "", line.value)]));
   const section = list.closest("section");
   if (section !== null) section.hidden = lines.length === 0;
+}
+
+function drawSection({ title, lines, conflict }: Section): HTMLElement {
+  const section = make("section", "");
+  const list = make("dl", "");
+  section.append(make("h2", "", title), ...(conflict ? [make("p", "notice", `${title}: another patient or study than the picture's. Ask the theatre who is on the table.`)] : []), list);
+  drawLines(list, lines);
+  return section;
 }
 
 function drawRow(row: Row): HTMLElement {

@@ -4,6 +4,7 @@
  */
 import { Chart, type FrameRecord } from "./chart.ts";
 import { WallClock } from "./clock.ts";
+import { Companions } from "./companions.ts";
 import { FreezeClock, SightClock } from "./freeze.ts";
 import { isFrameOf, RecordJoin } from "./join.ts";
 import { Marker } from "./marker.ts";
@@ -46,6 +47,7 @@ interface FrameOnScreen {
 export class Watch {
   readonly clock = new WallClock();
   readonly chart = new Chart();
+  readonly companions = new Companions();
   readonly pace = new Pace(this.clock);
   readonly samples = new Recent<FrameSample>(SAMPLES_KEPT);
   readonly player: Player;
@@ -158,9 +160,14 @@ export class Watch {
 
   private message(octets: ArrayBuffer): void {
     const now = performance.now();
-    this.messages += 1;
     try {
-      const accepted = this.chart.accept(readMessage(octets, this.chart.decoder()), now);
+      const message = readMessage(octets, this.chart.decoder());
+      if (message.isCompanion) {
+        this.companions.accept(message, now);
+        return;
+      }
+      this.messages += 1;
+      const accepted = this.chart.accept(message, now);
       if (accepted === null) return;
       if (accepted.changed) this.forget();
       this.join.put(accepted.record.rtpTimestamp, accepted.record, now);
@@ -169,6 +176,7 @@ export class Watch {
       else this.countLate(accepted.record.rtpTimestamp);
     } catch (reason) {
       if (!(reason instanceof MalformedMessage)) throw reason;
+      this.messages += 1;
       this.malformed += 1;
     }
   }
@@ -176,6 +184,7 @@ export class Watch {
   /** Called now and then: details that no message has confirmed are not shown beside a picture that may be another patient's. */
   expire(nowMs: number): void {
     if (this.chart.expire(nowMs)) this.forget();
+    this.companions.expire(nowMs);
   }
 
   /** Nothing of the former patient or instance may be joined or shown any more. */
@@ -189,7 +198,7 @@ export class Watch {
     this.joined += 1;
     this.record = record;
     this.pace.captured(record.captureTaiMs, frame.at);
-    void this.measure?.joined(frame.rtpTimestamp, record.captureTaiMs);
+    void this.measure?.joined(frame.rtpTimestamp, record.originTaiMs);
     const tip = record.instrument?.tip ?? null;
     if (tip === null) {
       this.markerPosition = null;

@@ -73,11 +73,11 @@ export function encode(elements: Element[]): Uint8Array {
 }
 
 /** Preamble, DICM, and group 0002 as PS3.22 table 7.1-1 has it, then `elements`. */
-export function part10(instanceUid: string, elements: Element[]): Uint8Array<ArrayBuffer> {
+export function part10(instanceUid: string, elements: Element[], classUid = "1.2.840.10008.10.1"): Uint8Array<ArrayBuffer> {
   const meta = encode([
     element("0002,0010", "UI", "1.2.840.10008.1.2.7.1"),
     element("0002,0031", "OB", Uint8Array.of(0, 1)),
-    element("0002,0032", "UI", "1.2.840.10008.10.1"),
+    element("0002,0032", "UI", classUid),
     element("0002,0033", "UI", instanceUid),
     element("0002,0037", "UL", { vr: "UL", numbers: [90_000] }),
   ]);
@@ -123,12 +123,13 @@ export interface MessageParts {
   rtpTimestamp?: number;
   captureTaiNs?: bigint;
   hasStatic?: boolean;
+  isCompanion?: boolean;
 }
 
 export function message(payload: Uint8Array, parts: MessageParts = {}): ArrayBuffer {
   const head = new DataView(new ArrayBuffer(16));
   head.setUint8(0, parts.version ?? 1);
-  head.setUint8(1, parts.hasStatic === true ? 1 : 0);
+  head.setUint8(1, (parts.hasStatic === true ? 1 : 0) | (parts.isCompanion === true ? 4 : 0));
   head.setUint32(4, parts.rtpTimestamp ?? 0);
   head.setBigUint64(8, parts.captureTaiNs ?? 0n);
   return concat(new Uint8Array(head.buffer), payload).buffer;

@@ -41,3 +41,10 @@ test("no record from before the silence is joined with a frame after it", () => 
   watch.expire(performance.now() + STALE_AFTER_MS + 1);
   assert.equal(watch["join"].size, 0);
 });
+
+test("what describes the sound says nothing of who is in the picture, and is joined with no frame", () => {
+  const watch = silentWatch();
+  watch["message"](WITH_STATIC);
+  watch["message"](message(part10("1.9", patient("P2", "Other^Person"), "1.2.840.10008.10.3"), { captureTaiNs: 3n, hasStatic: true, isCompanion: true }));
+  assert.deepEqual([patientId(watch), watch.chart.instanceUid, watch["join"].size, watch.messages], ["P1", "1.2", 1, 1]);
+});

@@ -2,7 +2,7 @@
 import pytest
 
 from appliance import clock
-from appliance.frame import DISCONTINUITY, INCOMPLETE, MISMATCH
+from appliance.frame import COMPANION, DISCONTINUITY, INCOMPLETE, MISMATCH
 from appliance.hospital.problem import SnapshotRefused
 from appliance.hospital.theatre import STATIC_LIMIT_NS
 from tests.unit.hospital.bench import Bench
@@ -102,3 +102,9 @@ def test_a_metadata_stage_that_began_anew_is_followed(bench):
 def test_a_frame_without_a_grain_near_it_is_nobodys(bench):
     bench.say("P-1", rtp_timestamp=0, static=True)
     assert bench.theatre.static_part(10 * 90_000) is None
+
+
+def test_what_describes_the_sound_names_nobody_in_the_picture(bench):
+    bench.say("A", 0, static=True)
+    bench.say("B", 10, static=True, flags=COMPANION)
+    assert bench.theatre.static_part(10).PatientID == "A"

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance import clock
-from appliance.frame import DEIDENTIFIED, DISCONTINUITY, STATIC, Audience
-from appliance.metadata.relay import STALE_NS, MetadataRelay
+from appliance.frame import COMPANION, DEIDENTIFIED, DISCONTINUITY, STATIC, Audience
+from appliance.metadata.relay import COMPANION_INTERVAL_NS, STALE_NS, MetadataRelay
 from appliance.protocol import attribution, dicom_elements, dicom_rtv, grain, rtp, sdp
 from appliance.runtime import metrics
 from appliance.runtime.belief import TRUSTED_NS_MAX
 from appliance.runtime.counters import Counters, Segment, series_of
 from appliance.runtime.ring import EVERY, Ring, RingReader, RingWriter
-from tests.unit.protocol.test_attribution import audio_grain
+from tests.unit.protocol.test_attribution import audio_grain, audio_static, rendition_grain
 from tests.unit.protocol.test_dicom_rtv import DYNAMIC, FULL, INSTANCE, SOURCE_ID, dynamic_part, static_part
 
 FLOW = sdp.MetadataFlow(group="239.1.1.1", port=5006, payload_type=104, extension_ids={sdp.GRAIN_FLAGS_URI: 5})
@@ -27,22 +27,22 @@ SLOTS = 4
 class Harness:
     """A relay with real rings, read by two workers an audience, and real counters."""
 
-    def __init__(self, flow: sdp.MetadataFlow = FLOW, segment: Segment | None = None) -> None:
+    def __init__(self, flow: sdp.MetadataFlow = FLOW, segment: Segment | None = None, of_picture: bool = True) -> None:
         self.rings = {(audience, n): Ring.create(f"records.t.{audience.value}.{n}", SLOTS, 65_536, EVERY, b"record") for audience in Audience for n in range(WORKERS)}
         self.readers = {key: RingReader(ring.fd, 0, -1, b"record") for key, ring in self.rings.items()}
         writers = {audience: [RingWriter(self.rings[audience, n].fd, [], b"record") for n in range(WORKERS)] for audience in Audience}
         self.segment = segment or Segment.create(series_of("metadata.t", metrics.METADATA, {"stage": "metadata.t", "stream": "t"}))
         self.counters = Counters(self.segment, "metadata.t")
-        self.relay = MetadataRelay(flow, writers, self.counters, CLASS_CLOCK)
+        self.relay = MetadataRelay(flow, writers, self.counters, CLASS_CLOCK, of_picture)
         self.sequence = 0
 
-    def send(self, payload: bytes, timestamp: int = 1000, pieces: int = 1, ssrc: int = 1) -> None:
+    def send(self, payload: bytes, timestamp: int = 1000, pieces: int = 1, ssrc: int = 1, at_ns: int = NOW_NS) -> None:
         """A grain as the source sends it, in packets."""
         size = -(-len(payload) // pieces)
         for n in range(pieces):
             flags = (grain.START if n == 0 else 0) | (grain.END if n == pieces - 1 else 0)
             header = rtp.RtpHeader(104, self.sequence & 0xFFFF, timestamp, ssrc, n == pieces - 1)
-            self.relay.receive(rtp.build(header, payload[n * size:(n + 1) * size], {5: bytes([flags])}), NOW_NS)
+            self.relay.receive(rtp.build(header, payload[n * size:(n + 1) * size], {5: bytes([flags])}), at_ns)
             self.sequence += 1
 
     def records(self, audience: Audience, worker: int = 0) -> list[SimpleNamespace]:
@@ -273,11 +273,32 @@ def test_a_grain_of_another_flow_than_its_packets_goes_to_nobody():
     assert stage.count("appliance_metadata_grains_malformed_total", reason="flow_mismatch") == 1
 
 
-def test_what_describes_the_sound_is_understood_and_is_no_pictures_record(stage):
-    stage.relay.flow = replace(FLOW, rate_hz=48_000)
-    stage.send(audio_grain())
-    assert stage.count("appliance_metadata_grains_understood_total", kind="audio") == 1
-    assert not stage.records(Audience.EXPERT)
+@pytest.mark.parametrize(("kind", "flow", "make"), [("audio", replace(FLOW, rate_hz=48_000), audio_grain), ("rendition", FLOW, rendition_grain)])
+def test_what_describes_no_frame_goes_to_experts_as_a_companion_and_to_no_class(kind, flow, make):
+    stage = Harness(flow, of_picture=False)
+    for _ in range(3):
+        stage.send(make())
+    assert stage.count("appliance_metadata_grains_understood_total", kind=kind) == 3
+    [record] = stage.records(Audience.EXPERT)
+    assert record.flags == STATIC | COMPANION and record.message[1] == dicom_rtv.MESSAGE_STATIC | dicom_rtv.MESSAGE_COMPANION and record.payload == make()
+    assert not stage.records(Audience.CLASS)
+    assert not stage.count("appliance_metadata_grains_withheld_total", reason="sop_class"), "a class is offered none, so none had to be withheld"
+
+
+def test_a_companion_comes_again_after_a_while_and_at_once_when_it_is_anothers():
+    stage = Harness(replace(FLOW, rate_hz=48_000), of_picture=False)
+    for patient, at_ns in (("A", 0), ("A", COMPANION_INTERVAL_NS - 1), ("A", COMPANION_INTERVAL_NS), ("B", COMPANION_INTERVAL_NS + 1), ("B", COMPANION_INTERVAL_NS + 2)):
+        part = audio_static()
+        part.PatientID = patient
+        stage.send(audio_grain(static=part), at_ns=NOW_NS + at_ns)
+    assert [b"B " in record.payload for record in stage.records(Audience.EXPERT)] == [False, False, True]
+
+
+def test_a_second_pictures_grains_are_companions_not_frames():
+    stage = Harness(of_picture=False)
+    stage.send(DYNAMIC)
+    stage.send(FULL)
+    assert [record.flags for record in stage.records(Audience.EXPERT)] == [STATIC | COMPANION] and not stage.records(Audience.CLASS)
 
 
 def test_what_the_sender_leaves_out_is_said_once_and_shown(stage, caplog):

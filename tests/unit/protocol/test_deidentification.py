@@ -70,8 +70,21 @@ def test_the_dynamic_part_says_the_same_of_the_frame_at_another_time():
     came = dynamic_part()
     told_time, came_time = (int.from_bytes(part.TimeOfFrameGroupSequence[0].FrameOriginTimestamp[:6], "big") for part in (told, came))
     assert 365 * 86_400 <= came_time - told_time <= 21.1 * 365.25 * 86_400
-    del told.TimeOfFrameGroupSequence, came.TimeOfFrameGroupSequence
+    for part in (told, came):
+        del part.TimeOfFrameGroupSequence, part.FrameContentSequence[0].FrameAcquisitionNumber
     assert told == came
+
+
+def test_frames_are_counted_on_from_a_number_of_the_session_s_own():
+    """A sender may count from the PTP epoch, so that its numbers are real time modulo 65,536 frames."""
+    def numbers(by):
+        told = (parse_grain(deidentified(grain(dynamic=frame_item(ORIGIN_NS, number)), by)) for number in (7, 8, 65_535, 65_536))
+        return [part.dynamic.FrameContentSequence[0].FrameAcquisitionNumber for part in told]
+
+    sessions = [numbers(Deidentifier(CLOCK)) for _ in range(4)]
+    for first, second, last, wrapped in sessions:
+        assert (second - first) % 65_536 == 1 and (wrapped - last) % 65_536 == 1 and (last - first) % 65_536 == 65_535 - 7
+    assert len({first for first, *_ in sessions}) > 1
 
 
 def test_the_preamble_and_the_static_part_say_that_and_how_it_was_deidentified():
