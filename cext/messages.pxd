@@ -46,7 +46,7 @@ cdef extern from "sctp.h" nogil:
     struct sctp_sender:
         uint8_t watched, broken
         uint32_t acked, next, held_bytes, flight_bytes
-        uint64_t due_ns
+        uint64_t messages_lost, due_ns
     sctp_message *sctp_message_create(const uint8_t *octets, uint32_t bytes)
     void sctp_message_release(sctp_message *message)
     void sctp_create(sctp_sender *s, uint32_t first_tsn, uint32_t held_bytes_max, sctp_output output, void *carrier)

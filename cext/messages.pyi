@@ -17,6 +17,7 @@ class Sender:
     broken: bool
     due_ns: int
     next_tsn: int
+    messages_lost: int
     chunks: int
     held_bytes: int
     flight_bytes: int
@@ -33,7 +34,7 @@ class Recipient:
     sender: Sender
     owner: Any
     def __init__(self, sender: Sender, stream: int, protocol: int, ordered: bool, resends_max: int | None, identifying_allowed: bool, owner: Any) -> None: ...
-    def take_counts(self) -> tuple[int, int, int]: ...
+    def take_counts(self) -> tuple[int, int, int, int]: ...
 
 class Recipients:
     def __init__(self, identifying_allowed: bool, capacity: int) -> None: ...

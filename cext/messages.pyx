@@ -174,6 +174,11 @@ cdef class Sender:
         return self.sender.next
 
     @property
+    def messages_lost(self):
+        """Messages given up without word of their arrival, since a recipient's counts were last taken."""
+        return self.sender.messages_lost
+
+    @property
     def chunks(self):
         """Chunks that the viewer has not acknowledged."""
         return <uint32_t>(self.sender.next - self.sender.acked - 1)
@@ -210,9 +215,9 @@ cdef class Recipient:
         self.recipient.manner = sctp_manner(stream, ordered, protocol, SCTP_RESENDS_UNLIMITED if resends_max is None else resends_max)
 
     def take_counts(self):
-        """Messages (sent, skipped, refused) since the last time."""
-        counts = self.recipient.sent, self.recipient.skipped, self.recipient.refused
-        self.recipient.sent = self.recipient.skipped = self.recipient.refused = 0
+        """Messages (sent, skipped, refused, lost) since the last time. Of those sent, lost are those that the viewer never acknowledged."""
+        counts = self.recipient.sent, self.recipient.skipped, self.recipient.refused, self.sender.sender.messages_lost
+        self.recipient.sent = self.recipient.skipped = self.recipient.refused = self.sender.sender.messages_lost = 0
         return counts
 
 

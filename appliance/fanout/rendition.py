@@ -62,6 +62,7 @@ class Rendition:
         self.picture_losses = counters.counter("appliance_fanout_picture_losses_total", **labels)
         self.messages = counters.counter("appliance_fanout_metadata_messages_total", **labels)
         self.messages_skipped = counters.counter("appliance_fanout_metadata_messages_skipped_total", **labels)
+        self.messages_lost = counters.counter("appliance_fanout_metadata_messages_lost_total", **labels)
         self.messages_refused = counters.counter("appliance_fanout_metadata_messages_refused_total", **labels)
         self.moves = {reason: counters.counter("appliance_fanout_moves_total", reason=reason, stream=stream, audience=self.audience.value)
                       for reason in FANOUT_MOVES}

@@ -312,10 +312,11 @@ class Session:
 
     def _count_messages(self) -> None:
         if self._recipient is not None:
-            sent, skipped, refused = self._recipient.take_counts()
+            sent, skipped, refused, lost = self._recipient.take_counts()
             self._place.present.messages.add(sent)
             self._place.present.messages_skipped.add(skipped)
             self._place.present.messages_refused.add(refused)
+            self._place.present.messages_lost.add(lost)
 
     def _channel_closed(self) -> None:
         self._count_messages()

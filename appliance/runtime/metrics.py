@@ -259,6 +259,7 @@ FANOUT_RENDITION = (
     Metric("appliance_fanout_picture_losses_total", COUNTER, "PLI and FIR received", scope=_RENDITION),
     Metric("appliance_fanout_metadata_messages_total", COUNTER, "Metadata messages sent to viewers", scope=_RENDITION),
     Metric("appliance_fanout_metadata_messages_skipped_total", COUNTER, "Metadata messages that a viewer had no room for", scope=_RENDITION),
+    Metric("appliance_fanout_metadata_messages_lost_total", COUNTER, "Metadata messages sent that a viewer never acknowledged", scope=_RENDITION),
     Metric("appliance_fanout_metadata_messages_refused_total", COUNTER, "Records not de-identified, kept from a class at the last moment; must stay 0", scope=_RENDITION),
 )
 """What each fan-out worker counts for each rendition of each stream."""

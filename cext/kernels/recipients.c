@@ -8,8 +8,10 @@ static void offer(struct recipient *recipient, struct sctp_message *message, int
         recipient->refused++;
         return;
     }
+    uint32_t first = sender->next;
     enum sctp_outcome outcome = sctp_send(sender, message, &recipient->manner, now_ns);
-    if (outcome == SCTP_SENT)
+    /* What has got its numbers was sent, though the socket took nothing of it: then it is lost, and will be counted as that. */
+    if (sender->next != first)
         recipient->sent++;
     else
         recipient->skipped++;

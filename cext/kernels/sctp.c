@@ -186,8 +186,12 @@ static void abandon(struct sctp_sender *s, uint32_t tsn)
         first--;
     while (last + 1 != s->next && !(chunk_at(s, last)->flags & FLAG_LAST))
         last++;
-    for (tsn = first; !after(tsn, last); tsn++)
+    int arrived = 1;
+    for (tsn = first; !after(tsn, last); tsn++) {
+        arrived &= chunk_at(s, tsn)->state == CHUNK_ARRIVED;
         change(s, chunk_at(s, tsn), CHUNK_ABANDONED);
+    }
+    s->messages_lost += !arrived;
 }
 
 static void give_up_or_resend(struct sctp_sender *s, uint32_t tsn)

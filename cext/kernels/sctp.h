@@ -71,6 +71,7 @@ struct sctp_sender {
     uint32_t held_bytes, flight_bytes, window_bytes;
     uint32_t congestion_bytes, threshold_bytes, partial_bytes, recovery_end;
     uint64_t smooth_ns, variation_ns, timeout_ns; /* round trip, its variation, retransmission timeout */
+    uint64_t messages_lost;                       /* given up without word of their arrival */
     uint64_t due_ns;                              /* when the retransmission timer expires; 0: it does not run */
     struct { uint16_t stream, next; uint8_t used; } orders[SCTP_STREAMS_MAX];
     struct sctp_chunk chunks[SCTP_CHUNKS_MAX];

@@ -1,4 +1,5 @@
-/* The data-channel half of many viewers after their set-up: reads DTLS, counts whole messages and acknowledges every second packet, as Chromium does.
+/* The data-channel half of many viewers after their set-up: reads DTLS, counts whole messages and acknowledges as Chromium does (RFC 9260 section 6.2):
+ * every second packet, and a single one within 200 ms, for which metaload_late() is called every 50 ms.
  *
  * Built and called by metaload.py on its event loop's thread. Only as much of SCTP as a benchmark on loopback needs.
  */
@@ -9,9 +10,12 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "clock.h"
+
 #define VIEWERS_MAX 2048
 #define BATCH 64
 #define DATAGRAM_BYTES_MAX 2048
+#define ACKNOWLEDGE_WITHIN_NS 150000000ull
 enum { DATA = 0, FORWARD_TSN = 192, LAST = 1 };
 
 struct library {
@@ -26,13 +30,16 @@ struct viewer {
     void *ssl, *incoming, *outgoing;
     uint8_t head[8]; /* ports and the other side's tag, network order */
     uint32_t cumulative, waiting;
+    uint64_t waiting_since_ns;
+    uint32_t begun_at; /* the last number before those that count */
     struct sockaddr_storage from;
     socklen_t from_bytes;
 };
 
 static struct viewer viewers[VIEWERS_MAX];
 static struct library library;
-static uint64_t messages;
+static uint64_t messages, chunks;
+static int viewer_count;
 static uint32_t (*checksum)(const uint8_t *, size_t);
 extern uint32_t crc32c(const uint8_t *, size_t);
 
@@ -46,6 +53,25 @@ void metaload_open(void *const *functions)
 
 uint64_t metaload_messages(void) { return messages; }
 
+/* Counts from here on. */
+void metaload_begin(void)
+{
+    messages = chunks = 0;
+    for (int i = 0; i < viewer_count; i++)
+        viewers[i].begun_at = viewers[i].cumulative;
+}
+
+uint64_t metaload_chunks(void) { return chunks; }
+
+/* Chunks that were sent to all viewers, by their numbers: what is missing of them was lost on the way. */
+uint64_t metaload_chunks_sent(void)
+{
+    uint64_t sent = 0;
+    for (int i = 0; i < viewer_count; i++)
+        sent += viewers[i].cumulative - viewers[i].begun_at;
+    return sent;
+}
+
 int metaload_viewers_max(void) { return VIEWERS_MAX; }
 
 int metaload_add(int epoll, int number, int fd, void *ssl, void *incoming, void *outgoing, const uint8_t *head, uint32_t cumulative)
@@ -53,6 +79,7 @@ int metaload_add(int epoll, int number, int fd, void *ssl, void *incoming, void 
     struct viewer *viewer = &viewers[number];
     *viewer = (struct viewer){.fd = fd, .ssl = ssl, .incoming = incoming, .outgoing = outgoing, .cumulative = cumulative};
     memcpy(viewer->head, head, sizeof viewer->head);
+    viewer_count = number + 1;
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN, .data.u32 = (uint32_t)number});
 }
 
@@ -86,12 +113,24 @@ static void take_packet(struct viewer *viewer, const uint8_t *packet, int bytes)
         if ((int32_t)(tsn - viewer->cumulative) > 0)
             viewer->cumulative = tsn;
         messages += packet[13] & LAST;
+        chunks++;
         if (++viewer->waiting == 2)
             acknowledge(viewer);
+        else
+            viewer->waiting_since_ns = clock_ns(CLOCK_MONOTONIC);
     } else if (packet[12] == FORWARD_TSN) {
         viewer->cumulative = tsn;
         acknowledge(viewer);
     }
+}
+
+/* Acknowledges what waits for a second packet that does not come: else a server whose congestion window is one packet would wait for ever. */
+void metaload_late(void)
+{
+    uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+    for (int i = 0; i < viewer_count; i++)
+        if (viewers[i].waiting && now_ns - viewers[i].waiting_since_ns >= ACKNOWLEDGE_WITHIN_NS)
+            acknowledge(&viewers[i]);
 }
 
 /* Reads what lies at the sockets. What is no DTLS goes to `other`: number of the viewer, octets, their count. */

@@ -2,7 +2,8 @@
 
     python -m tests.bench.metaload URL N SECONDS PID[,PID..] [--token T] [--metrics URL] [--no-channel] [--no-video]
 
-Prints one JSON line: viewers, why others failed, messages a second that were made and that arrived, CPU of the processes and of this load.
+Prints one JSON line: viewers, why others failed, messages a second that arrived, the share of what was sent that did (by SCTP's own numbers), what
+the server skipped, CPU of the processes and of this load.
 """
 import argparse
 import asyncio
@@ -24,7 +25,8 @@ from tests.bench.process import cpu_s
 HERE = Path(__file__).parent
 KERNELS = HERE.parents[1] / "cext" / "kernels"
 SETTLE_S = 3
-MADE = ("appliance_fanout_metadata_messages_total", "appliance_fanout_metadata_messages_skipped_total")
+LATE_ROUND_S = 0.05
+SKIPPED = "appliance_fanout_metadata_messages_skipped_total"
 OTHER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.POINTER(ctypes.c_uint8), ctypes.c_int)
 
 
@@ -34,7 +36,8 @@ def native(folder):
     subprocess.run(["gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-shared", "-fPIC", f"-I{KERNELS}", HERE / "metaload.c", KERNELS / "crc32c.c", "-o", target],
                    check=True)
     library = ctypes.CDLL(str(target))
-    library.metaload_messages.restype = ctypes.c_uint64
+    for count in (library.metaload_messages, library.metaload_chunks, library.metaload_chunks_sent):
+        count.restype = ctypes.c_uint64
     functions = [pointer(_openssl.ffi.addressof(_openssl.lib, name)).value for name in ("SSL_write", "SSL_read", "BIO_write", "BIO_read")]
     library.metaload_open((ctypes.c_void_p * 4)(*functions))
     return library
@@ -75,12 +78,18 @@ class Reader:
     def __init__(self, library):
         self._library, self._paths, self._epoll = library, [], select.epoll()
         self._other = OTHER(self._pass_on)
-        asyncio.get_running_loop().add_reader(self._epoll.fileno(), lambda: library.metaload_drain(self._epoll.fileno(), self._other))
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._epoll.fileno(), lambda: library.metaload_drain(self._epoll.fileno(), self._other))
+        self._acknowledge_late()
+
+    def _acknowledge_late(self):
+        self._library.metaload_late()
+        self._loop.call_later(LATE_ROUND_S, self._acknowledge_late)
 
     def take(self, viewer):
         """From now on the viewer's socket is C's. AssertionError if there are too many."""
         assert len(self._paths) < self._library.metaload_viewers_max(), "metaload.c has no room for one more viewer"
-        asyncio.get_running_loop()._remove_reader(viewer.socket.fileno())
+        self._loop._remove_reader(viewer.socket.fileno())
         association, connection = viewer.peer.sctp, viewer.dtls._ssl
         head = (association._local_port.to_bytes(2, "big") + association._remote_port.to_bytes(2, "big")
                 + association._remote_verification_tag.to_bytes(4, "big"))
@@ -96,13 +105,13 @@ class Reader:
         protocol.datagram_received(ctypes.string_at(octets, count), remote)
 
 
-def messages_made(url):
-    """What the server's counters say it had for its viewers: messages sent and skipped."""
+def messages_skipped(url):
+    """What the server had for its viewers and did not send, for want of room."""
     if not url:
         return 0
     with urllib.request.urlopen(url, timeout=5) as answer:
         samples = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines()]
-    return sum(float(value) for name, value in samples if name.split("{")[0] in MADE)
+    return sum(float(value) for name, value in samples if name.split("{")[0] == SKIPPED)
 
 
 async def measure(library, options):
@@ -114,14 +123,16 @@ async def measure(library, options):
         watching, failed = await join_all(viewers)
         await asyncio.sleep(SETTLE_S)
         pids = [int(pid) for pid in options.pids.split(",")]
-        made = messages_made(options.metrics)
-        before, begun = (cpu_s(*pids), cpu_s(os.getpid()), library.metaload_messages()), time.monotonic()
+        skipped = messages_skipped(options.metrics)
+        library.metaload_begin()
+        before, begun = (cpu_s(*pids), cpu_s(os.getpid())), time.monotonic()
         await asyncio.sleep(options.seconds)
-        elapsed = time.monotonic() - begun
-        busy, own, heard = (now - then for now, then in zip((cpu_s(*pids), cpu_s(os.getpid()), library.metaload_messages()), before))
-        made = messages_made(options.metrics) - made
+        elapsed, heard = time.monotonic() - begun, library.metaload_messages()
+        arrived, sent = library.metaload_chunks(), library.metaload_chunks_sent()
+        busy, own = (now - then for now, then in zip((cpu_s(*pids), cpu_s(os.getpid())), before))
+        skipped = messages_skipped(options.metrics) - skipped
         print(json.dumps(dict(viewers=len(watching), failed=len(failed), why=failed[:2], cores=busy / elapsed, load_cores=own / elapsed,
-                              messages_s=heard / elapsed, made_s=made / elapsed, seconds=elapsed)), flush=True)
+                              messages_s=heard / elapsed, arrived_share=arrived / max(1, sent), skipped=skipped, seconds=elapsed)), flush=True)
         os._exit(0)  # the server sees the viewers' consent expire; telling 300 of them costs a minute
 
 
