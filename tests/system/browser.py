@@ -90,7 +90,7 @@ class Page:
         self._target = browser.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         self._context = context
         self._session = browser.call("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if mobile else 1, mobile=mobile)
+        self.resize(width, height, mobile)
         self.call("Security.setIgnoreCertificateErrors", ignore=True)
         self.call("Page.enable")
         if script:  # it may speak with the test, which the page's own policy would not allow
@@ -100,6 +100,10 @@ class Page:
 
     def call(self, method, seconds=30, **parameters):
         return self._browser.call(method, self._session, seconds, **parameters)
+
+    def resize(self, width, height, mobile=False):
+        """Another window, or another device in the hand."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if mobile else 1, mobile=mobile)
 
     def evaluate(self, expression, seconds=30):
         """The value of a JavaScript expression; a promise is awaited."""

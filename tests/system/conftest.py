@@ -18,8 +18,8 @@ def appliance(theatre):
     return theatre
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """A real headless Chromium with a new profile."""
+    """A real headless Chromium with a new profile; each page has cookies and storage of its own."""
     with Browser(tmp_path_factory.mktemp("chromium")) as browser:
         yield browser

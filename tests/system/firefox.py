@@ -91,8 +91,9 @@ class Firefox:
         assert answer["type"] == "success", f"{method}: {answer}"
         return answer["result"]
 
-    def open(self, url):
-        """Loads the address in the tab."""
+    def open(self, url, width=1280, height=800):
+        """Loads the address in the tab, in a window of this size."""
+        self.call("browsingContext.setViewport", context=self._context, viewport={"width": width, "height": height})
         self.call("browsingContext.navigate", context=self._context, url=url, wait="complete")
         return self
 

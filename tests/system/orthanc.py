@@ -69,12 +69,17 @@ class Orthanc:
             content = answer.read()
         return content if raw else json.loads(content)
 
-    def instances(self):
-        """{SOP instance UID: octets of the file} of all that it keeps."""
-        found = {}
-        for name in self.ask("/instances"):
-            found[self.ask(f"/instances/{name}/simplified-tags")["SOPInstanceUID"]] = self.ask(f"/instances/{name}/file", raw=True)
-        return found
+    def kept(self):
+        """{SOP instance UID: Orthanc's own identifier} of all that it keeps."""
+        return {one["MainDicomTags"]["SOPInstanceUID"]: one["ID"] for one in self.ask("/instances?expand")}
+
+    def file(self, identifier):
+        """The octets of an instance."""
+        return self.ask(f"/instances/{identifier}/file", raw=True)
+
+    def comments(self):
+        """The Image Comments of all that it keeps."""
+        return [self.ask(f"/instances/{identifier}/simplified-tags").get("ImageComments", "") for identifier in self.kept().values()]
 
     def add(self, dataset: Dataset):
         """Puts an instance into it."""

@@ -14,9 +14,14 @@ from appliance import clock
 from appliance.protocol import dicom_rtv
 from appliance.protocol.deidentification import profile
 from tests.network.viewer import Viewer, until
+from tests.system.theatre import wait_until
 
-WATCHED_S = 6
+WATCHED_S = 3
+COUNTED_S = 3
+COUNT_INTERVAL_S = 1.2  # a session adds up what was sent once a second
+AUDIENCES = {"expert": "expert", "student": "class"}
 SENDER_REPORT = 200
+NTP_EPOCH_S = 2_208_988_800  # RFC 5905; WebRTC libraries like to number sessions with it
 TICKS_BESIDE = 600  # a third of a frame's
 HOOK = """(() => { window.heard = []; const note = (what, value) => window.heard.push([what, value]);
     const create = RTCPeerConnection.prototype.createDataChannel;
@@ -27,6 +32,12 @@ HOOK = """(() => { window.heard = []; const note = (what, value) => window.heard
         answer.clone().text().then(text => note('http', [...answer.headers].filter(([name]) => name !== 'date').join('\\n') + text)); return answer; };
     for (const level of ['log', 'info', 'warn', 'error', 'debug']) { const say = console[level]; console[level] = (...a) => { note('console', a.join(' ')); say(...a); }; }
     window.addEventListener('error', e => note('console', e.message)); })()"""
+
+
+COUNT = """(() => { window.grains = 0; const create = RTCPeerConnection.prototype.createDataChannel;
+    RTCPeerConnection.prototype.createDataChannel = function (label, options) { const channel = create.call(this, label, options);
+        if (label === 'metadata') channel.addEventListener('message', () => window.grains++);
+        return channel; }; })()"""
 
 
 class WhepControl:
@@ -80,7 +91,8 @@ def seen(theatre, browser):
 
     page = browser.open(theatre.link("student"), script=HOOK)
     expert, student = asyncio.run(both())
-    page.wait("window.applianceViewer && applianceViewer.frames > 25 && applianceViewer.replies > 0 && heard.some(([what]) => what === 'http')", 30)
+    page.wait("""window.applianceViewer && applianceViewer.frames > 25 && applianceViewer.replies > 0 && applianceViewer.latencies.length > 20
+        && heard.some(([what]) => what === 'http')""", 30)
     heard = page.evaluate("heard")
     text, latencies = page.evaluate("document.body.innerText"), page.evaluate("applianceViewer.latencies")
     joined, frames = page.evaluate("[applianceViewer.joined, applianceViewer.frames]")
@@ -126,6 +138,15 @@ def test_no_value_of_the_source_reaches_a_class(theatre, seen):
             assert not any(form in octets or form in octets.lower() for form in forms), f"{value!r} reached a class by {what}"
 
 
+def test_every_message_of_a_class_says_that_it_is_deidentified(seen):
+    of_page = [text.encode("latin-1", "replace") for what, text in seen.heard if what == "metadata"]
+    assert len(of_page) > 25 and len(seen.student.messages) > 25
+    for message in of_page + seen.student.messages:
+        # TextDecoder's latin-1 is windows-1252, so only the ASCII of a page's message is as it was.
+        assert message[1] & 2 and message[16 + 128:16 + 132] == b"DICM" and message[16:].startswith(b"De-identified by")
+    assert any(message[1] & 1 for message in of_page) and any(message[1] & 1 for message in seen.student.messages), "the static part comes too"
+
+
 def test_no_real_time_reaches_a_class(theatre, seen):
     everything = reached(seen, theatre)
     del everything["log"]  # the appliance's own, which nobody of a class is sent
@@ -136,7 +157,7 @@ def test_no_real_time_reaches_a_class(theatre, seen):
         for what, octets in everything.items():
             assert origin not in octets and origin[:6] not in octets and message[8:16] not in octets, f"a capture time reached a class by {what}"
     for what, octets in everything.items():
-        for told in (str(now_s)[:6], time.strftime("%Y-%m-%d", time.gmtime()), time.strftime("%Y%m%d", time.gmtime())):
+        for told in (str(now_s)[:6], str(now_s + NTP_EPOCH_S)[:6], time.strftime("%Y-%m-%d", time.gmtime()), time.strftime("%Y%m%d", time.gmtime())):
             assert told.encode() not in octets, f"{told} reached a class by {what}"
 
 
@@ -163,7 +184,7 @@ def test_everything_of_a_class_is_on_one_clock_of_its_own(seen):
     for report in seen.student.rtcp:
         if report[1] == SENDER_REPORT:
             seconds, _, rtp_timestamp = struct.unpack_from(">III", report, 8)
-            assert abs(seconds - 2_208_988_800 - time.time()) > 300 * 86_400 and near_now(rtp_timestamp - shift & 0xFFFF_FFFF)
+            assert abs(seconds - NTP_EPOCH_S - time.time()) > 300 * 86_400 and near_now(rtp_timestamp - shift & 0xFFFF_FFFF)
 
 
 def test_message_and_picture_of_a_class_still_meet_exactly(seen):
@@ -181,3 +202,40 @@ def test_a_class_s_page_measures_latency_and_says_that_it_is_deidentified(seen):
     assert "De-identified" in seen.text and "Abdomen" in seen.text and "Captured at" not in seen.text and "Patient ID" not in seen.text
     reports = [json.loads(text) for what, text in seen.heard if what == "report"]
     assert reports and all(abs(report["unix_ms"] / 1000 - time.time()) > 300 * 86_400 for report in reports)
+
+
+def settled(read):
+    """The first value that is read twice."""
+    last = None
+    for _ in range(10):
+        value = read()
+        if value == last:
+            return value
+        last = value
+        time.sleep(COUNT_INTERVAL_S)
+    raise AssertionError(f"messages go on without a source: {last}")
+
+
+@pytest.fixture(scope="module")
+def counts(theatre, browser, seen):
+    """{role: (messages sent, messages that reached the page, messages skipped)} of new viewers, after both have watched and the source has ended."""
+    def counted(role):
+        return [theatre.metric(f"appliance_fanout_metadata_messages_{what}total", audience=AUDIENCES[role]) for what in ("", "skipped_")]
+
+    wait_until(lambda: theatre.metric("appliance_fanout_viewers") == 0, 15, "the viewers before to be gone")
+    before = {role: counted(role) for role in AUDIENCES}
+    pages = {role: browser.open(theatre.link(role), script=COUNT) for role in AUDIENCES}
+    for page in pages.values():
+        page.wait("window.grains > 0 && window.applianceViewer && applianceViewer.frames > 5", 30)
+    time.sleep(COUNTED_S)
+    theatre.stop_source()  # so that nothing is under way when both sides are asked
+    after = settled(lambda: {role: (*counted(role), page.evaluate("window.grains")) for role, page in pages.items()})
+    yield {role: (sent - before[role][0], grains, skipped - before[role][1]) for role, (sent, skipped, grains) in after.items()}
+    for page in pages.values():
+        page.close()
+
+
+@pytest.mark.parametrize("role", AUDIENCES)
+def test_each_message_that_is_counted_as_sent_arrives(counts, role):
+    sent, reached, skipped = counts[role]
+    assert sent == reached > 25 * COUNTED_S and not skipped, "a busy machine's source leaves frames out"

@@ -83,15 +83,15 @@ def test_the_case_of_the_patient_on_the_table_stands_beside_the_picture(page):
 
 
 def test_one_press_stores_the_very_frame_at_full_depth(page, orthanc, theatre, tmp_path):
-    before = orthanc.instances()
+    before = orthanc.kept()
     page.wait("!document.getElementById('take-snapshot').hidden")
     press(page, "s")
     page.wait(f"{text_of('said')}.startsWith('Picture taken')", 15)
     page.wait("document.getElementById('snapshot-list').textContent.includes('In the PACS')", 30)
-    new = {uid: octets for uid, octets in wait_until(lambda: orthanc.instances() if len(orthanc.instances()) == len(before) + 2 else None, 20, "two instances").items()
-           if uid not in before}
+    new = wait_until(lambda: found if len(found := orthanc.kept().keys() - before.keys()) == 2 else None, 20, "two instances")
+    kept = orthanc.kept()
     images = {}
-    for octets in new.values():
+    for octets in (orthanc.file(kept[uid]) for uid in new):
         (tmp_path / "stored.dcm").write_bytes(octets)
         said = subprocess.run(["dciodvfy", tmp_path / "stored.dcm"], capture_output=True, text=True, timeout=20).stderr.splitlines()
         assert len(said) == 1, said
@@ -115,10 +115,8 @@ def test_a_moment_is_marked_first_and_its_note_comes_after(page, orthanc):
     page.evaluate("document.getElementById('note-field').value = 'Calot <b>triangle</b>'; document.querySelector('#note-form button').click()")
     page.wait(f"{text_of('said')} === 'Note added to the picture.'", 10)
 
-    def noted():
-        return [image for image in (dcmread(io.BytesIO(octets)) for octets in orthanc.instances().values()) if "Calot <b>triangle</b>" in image.ImageComments]
-
-    assert wait_until(noted, 20, "the bookmark in the PACS")[0].ImageComments.startswith("Bookmark by expert")
+    noted = wait_until(lambda: [comments for comments in orthanc.comments() if "Calot <b>triangle</b>" in comments], 20, "the bookmark in the PACS")
+    assert noted[0].startswith("Bookmark by expert")
 
 
 def test_prior_studies_come_on_demand_as_thumbnails_and_single_frames(page):
@@ -166,17 +164,17 @@ def test_a_student_learns_nothing_of_it(theatre, browser):
 
 
 def test_a_dead_pacs_and_a_killed_stage_lose_nothing_and_disturb_nobody(page, orthanc, theatre):
-    before, sessions = orthanc.instances(), page.evaluate("applianceViewer.sessions")
+    before, sessions = orthanc.kept(), page.evaluate("applianceViewer.sessions")
     orthanc.stop()
     press(page, "s")
     page.wait(f"{text_of('said')}.startsWith('Picture taken')", 15)
     page.wait("document.getElementById('snapshot-list').textContent.includes('Waiting on the appliance: The PACS does not answer.')", 20)
     assert theatre.metric("appliance_hospital_snapshots_waiting") == 2
     theatre.kill("hospital")
+    orthanc.start()
     wait_until(lambda: "hospital" in theatre.stages() and theatre.metric("appliance_stage_ready", stage="hospital") == 1, 30, "the stage again")
     frames = page.evaluate("applianceViewer.frames")
-    orthanc.start()
-    wait_until(lambda: len(orthanc.instances()) == len(before) + 2, 60, "the picture in the PACS")
+    wait_until(lambda: len(orthanc.kept()) == len(before) + 2, 60, "the picture in the PACS")
     page.wait("document.getElementById('snapshot-list').firstElementChild?.textContent.includes('In the PACS')", 20)
     assert page.evaluate("applianceViewer.sessions") == sessions and page.evaluate("applianceViewer.frames") > frames
     assert not list((theatre.folder / "state" / "snapshots").glob("*.dcm")), "what the PACS has is kept here no longer"

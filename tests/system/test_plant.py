@@ -108,7 +108,8 @@ def undisturbed(plant, page):
 
     counters = ("appliance_ingest_packets_total", "appliance_ingest_frames_total", "appliance_fanout_packets_total", "appliance_fanout_joins_total")
     def counted():
-        return [plant.metric(name, stream="endoscope") for name in counters]
+        found = plant.metrics(*counters)
+        return [sum(value for (name, labels), value in found.items() if name == counter and ("stream", "endoscope") in labels) for counter in counters]
 
     before, totals, shown = state(), counted(), page.evaluate("(() => { window.pause.longest = 0; return applianceViewer.frames; })()")
     yield

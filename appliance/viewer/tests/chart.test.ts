@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Chart, STALE_AFTER_MS, STATIC_STALE_AFTER_MS } from "../src/chart.ts";
 import { RecordJoin } from "../src/join.ts";
 import { MalformedMessage, readMessage } from "../src/message.ts";
-import { frameGroups, message, part10, patient } from "./part10.ts";
+import { element, frameGroups, message, part10, patient } from "./part10.ts";
 
 const SECOND_NS = 1_000_000_000n;
 const START_NS = 1_795_000_000n * SECOND_NS;
@@ -158,4 +158,12 @@ test("records expire, and their number is bounded", () => {
   assert.equal(join.get(9_999, 10_000), 9_999);
   join.clear();
   assert.equal(join.size, 0);
+});
+
+test("a record tells the origin of its frame as the camera's sender wrote it", () => {
+  const origin = element("0034,0007", "OB", Uint8Array.of(0, 0, 0x58, 0x07, 0x2e, 0x9f, 0x1c, 0x9c, 0x38, 0x00));
+  const groups = element("0006,0001", "SQ", [[element("0034,000d", "SQ", [[origin]])]]);
+  const accepted = new Chart().accept(readMessage(message(part10("1.2", [groups]))), 0);
+  assert.equal(accepted?.record.originTaiMs, 1_476_865_695_480);
+  assert.equal(new Chart().accept(readMessage(message(part10("1.2", [frameGroups(1, [1, 1])]))), 0)?.record.originTaiMs, null);
 });
