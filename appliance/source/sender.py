@@ -150,10 +150,11 @@ class Sender:
             flash = self._sound is not None and sound.flashes(due_ns, self._first_of)
             pose = self._scene.begin(seconds, number, second_field, flash)
             grain = self._metadata.packets(due_ns, timestamp, number, pose) if self._metadata else []
+            beside = [(one.packets(due_ns), way) for one, way in self._companions] if self._metadata and self._metadata.has_static(number) else []
             if self._wait(due_ns):
                 self._send(grain, self._metadata_ways if grain else ())
-                for one, way in self._companions if self._metadata and self._metadata.has_static(number) else ():
-                    self._send(one.packets(due_ns), [way])
+                for packets, way in beside:
+                    self._send(packets, [way])
                 self._send_part(second_field, due_ns, timestamp)
                 if self.plan.format.segmented:
                     self._scene.begin(seconds, number, second_part=True, flash=flash)
