@@ -3,11 +3,11 @@
 Invariant: worse is said at once, better only after REPORTING_DELAY_S in which all went well (BCP-008-01, statusReportingDelay).
 """
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appliance.exporter.reference_clock import OFFSET_LOCKED_NS_MAX, ClockState, tai_offset_used_s
 from appliance.protocol import ptp, timing
-from appliance.protocol.sdp import VideoFlow
+from appliance.protocol.sdp import Flow, VideoFlow
 from appliance.runtime.health import BY_ARRIVAL, BY_CLOCK, BY_PTP, DOMAINS, OVERALL, REPORTING_DELAY_S, Status, judge
 
 INACTIVE_AFTER_S = 60.0     # without packets, and nobody watching: a theatre that is switched off is no fault
@@ -38,6 +38,7 @@ class Figures:
     seems: str = ""
     """What it looks like that comes in place of what the SDP says."""
     metadata_stale: bool = False
+    sound_lost: bool = False
     transit_ns: int = 0
     hardware_verdict: str = timing.NOT_MEASURED
     """How the sender spaces its packets, by the network card's stamps alone."""
@@ -59,8 +60,14 @@ class Time:
     """Whether the stream needs a common time at all: its SDP names PTP."""
 
 
-def judge_time(flow: VideoFlow, clock: ClockState, figures: Figures) -> Time:
-    """One of TIME_BASES with the findings about synchronisation, and their particulars."""
+def judge_time(flow: VideoFlow, clock: ClockState, figures: Figures, beside: Mapping[str, Flow] | None = None) -> Time:
+    """One of TIME_BASES with the findings about synchronisation, and their particulars. `beside`: the stream's other flows, by what they are."""
+    time = _judge_picture(flow, clock, figures)
+    apart = _apart(ptp.reference(flow.ptp), clock, beside or {})
+    return replace(time, found=time.found | {"other_grandmaster": apart}) if apart else time
+
+
+def _judge_picture(flow: VideoFlow, clock: ClockState, figures: Figures) -> Time:
     wanted = ptp.reference(flow.ptp)
     if wanted is None:
         return Time(False, BY_ARRIVAL, {}, False)
@@ -82,14 +89,35 @@ def judge_time(flow: VideoFlow, clock: ClockState, figures: Figures) -> Time:
     return Time(trusted, basis, found, True)
 
 
+def _apart(wanted: ptp.Reference | None, clock: ClockState, beside: Mapping[str, Flow]) -> str:
+    """Which of the other flows name a clock that is not the one followed here, nor, where PTP is not locked here, the picture's."""
+    state = clock.ptp
+    if state is not None and state.locked:
+        here, place = ptp.Reference(state.grandmaster, state.domain), "here"
+    elif wanted is not None:
+        here, place = wanted, "picture's SDP"
+    else:
+        return ""
+    named = {what: reference for what, flow in beside.items() if (reference := ptp.reference(flow.ptp)) and _differ(reference, here)}
+    return "".join(f"{what}'s SDP: {_clock_text(reference)}; " for what, reference in named.items()) + f"{place}: {_clock_text(here)}" if named else ""
+
+
+def _differ(one: ptp.Reference, other: ptp.Reference) -> bool:
+    """Whether both say what they follow, and it is not the same."""
+    pairs = ((one.grandmaster, other.grandmaster), (one.domain, other.domain))
+    return any(None not in pair and pair[0] != pair[1] for pair in pairs)
+
+
+def _clock_text(reference: ptp.Reference) -> str:
+    named = ptp.identity_text(reference.grandmaster) if reference.grandmaster is not None else "any"
+    return f"{named}, domain {'any' if reference.domain is None else reference.domain}"
+
+
 def _differences(wanted: ptp.Reference, clock: ClockState) -> dict[str, str]:
     state, found = clock.ptp, {}
-    other_clock = wanted.grandmaster is not None and state.grandmaster != wanted.grandmaster
-    other_domain = wanted.domain is not None and state.domain != wanted.domain
-    if other_clock or other_domain:
-        named = ptp.identity_text(wanted.grandmaster) if wanted.grandmaster is not None else "any"
-        found["grandmaster"] = (f"SDP: {named}, domain {'any' if wanted.domain is None else wanted.domain}; "
-                                f"here: {ptp.identity_text(state.grandmaster)}, domain {state.domain}")
+    here = ptp.Reference(state.grandmaster, state.domain)
+    if _differ(wanted, here):
+        found["grandmaster"] = f"SDP: {_clock_text(wanted)}; here: {_clock_text(here)}"
     if state.hardware and clock.synchronised is False:
         found["system_clock"] = f"ptp4l sets the clock of {', '.join(port.interface for port in state.ports if port.hardware)}"
     if state.utc_offset_s is not None and state.utc_offset_s != tai_offset_used_s(clock):
@@ -127,6 +155,7 @@ def find(figures: Figures, declared: str | None) -> dict[str, str]:
         ("refused", f.refused > REFUSED_SHARE_MAX * f.packets, f"{f.refused:,} {per}"),
         ("dropped", f.dropped, f"{f.dropped} {per}"),
         ("metadata", f.metadata_stale, "no valid grain for three seconds"),
+        ("sound", f.sound_lost, "none for a second"),
         ("sender_type", _STRICTNESS.get(f.hardware_verdict, 0) > _PROMISED.get(declared, 2),
          f"promised {declared}, measured {f.hardware_verdict.replace('_', ' ')}"),
     )

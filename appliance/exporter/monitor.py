@@ -13,12 +13,13 @@ from appliance.errors import ConfigurationError
 from appliance.exporter.judgement import Figures, Judge, Time, judge_time
 from appliance.exporter.reference_clock import ClockState, tai_offset_used_s
 from appliance.protocol import ptp, timing
-from appliance.protocol.sdp import PATHS, VideoFlow
+from appliance.protocol.sdp import PATHS, Flow
 from appliance.runtime import arriving
 from appliance.runtime.counters import Cell, Counters
 from appliance.runtime.health import FINDINGS, TIME_BASES
 from appliance.runtime.metrics import ARRIVING_FIGURES, CLOCK_SOURCES, FRAMES_DROPPED, GRAIN_KINDS, signed
 from appliance.runtime.multicast import interface_index
+from appliance.runtime.plan import Flows
 
 LOOK_INTERVAL_S = 1.0
 LOOKS_KEPT = 3  # figures are of the last two seconds: a slow stream has a frame a second
@@ -35,9 +36,14 @@ log = logging.getLogger("exporter")
 class StreamMonitor:
     """One stream: the cells that it is judged by, and the judgement."""
 
-    def __init__(self, counters: Counters, stream: StreamConfig, flow: VideoFlow, now_s: float) -> None:
-        self.stream, self.flow, self.judge = stream, flow, Judge(now_s)
+    def __init__(self, counters: Counters, stream: StreamConfig, flows: Flows, now_s: float) -> None:
+        self.stream, self.flows, self.judge = stream, flows, Judge(now_s)
+        self.flow = flows.video
         self.time = Time(False, "arrival", {}, False)
+        described = [flow for flow in flows.metadata if flow.url is None]
+        self._beside: dict[str, Flow] = {f"metadata {number}" if number > 1 else "metadata": flow for number, flow in enumerate(described, 1)}
+        if flows.audio is not None:
+            self._beside["sound"] = flows.audio
         self._describes: list[str] = []
         self._looks: deque[tuple[float, dict[str, int], dict[str, int], dict[str, int]]] = deque(maxlen=LOOKS_KEPT)
         self.join(counters)
@@ -50,7 +56,8 @@ class StreamMonitor:
         paths = PATHS[:len(self.flow.legs)] if len(self.flow.legs) > 1 else ()
         self._paths = {path: everywhere("appliance_ingest_path_packets_total", stream=stream.name, path=path) for path in paths}
         self._viewers = everywhere("appliance_fanout_viewers", stream=stream.name)
-        self._mismatch, self._stale = (everywhere(name, stream=stream.name) for name in ("appliance_ingest_mismatch", "appliance_metadata_stale"))
+        self._mismatch, self._stale, self._soundless = (everywhere(name, stream=stream.name) for name in (
+            "appliance_ingest_mismatch", "appliance_metadata_stale", "appliance_sound_lost"))
         self._said = {name: everywhere(f"appliance_metadata_{name}", stream=stream.name) for name in ("flows_silent", "subject_conflict")}
         self._kinds = {kind: everywhere("appliance_metadata_grains_understood_total", stream=stream.name, kind=kind) for kind in GRAIN_KINDS}
         self._arriving = {figure: everywhere(arriving.METRIC, stream=stream.name, figure=figure) for figure in ARRIVING_FIGURES}
@@ -71,9 +78,9 @@ class StreamMonitor:
         figures = Figures(
             seconds=now_s - begun_s, **_gain(counted, before), paths=_gain(of_path, of_path_before), viewers=_sum(self._viewers), mismatch=bool(_sum(self._mismatch)),
             seems=str(arriving.guess_of({figure: _sum(cells) for figure, cells in self._arriving.items()}) or ""),
-            metadata_stale=bool(_sum(self._stale)), transit_ns=sum(signed(cell.value) for cell in self._transit),
+            metadata_stale=bool(_sum(self._stale)), sound_lost=bool(_sum(self._soundless)), transit_ns=sum(signed(cell.value) for cell in self._transit),
             hardware_verdict=verdict if hardware else timing.NOT_MEASURED, links=_links(self.stream))
-        self.time = judge_time(self.flow, clock, figures)
+        self.time = judge_time(self.flow, clock, figures, self._beside)
         before = self.judge.found
         if len(self._looks) > 1:
             self.judge.look(figures, self.flow.sender_type, self.time, now_s)
@@ -110,12 +117,12 @@ class Monitor:
         self._offset, self._tai_offset = counters.gauge("appliance_clock_ptp_offset_seconds"), counters.gauge("appliance_clock_tai_offset_seconds")
         self._changes = counters.counter("appliance_clock_grandmaster_changes_total")
 
-    def follow(self, streams: Mapping[str, tuple[StreamConfig, VideoFlow]], now_s: float) -> None:
+    def follow(self, streams: Mapping[str, tuple[StreamConfig, Flows]], now_s: float) -> None:
         """Takes the streams that there are now; one that has not changed keeps its history."""
-        kept = {name: monitor for name, monitor in self._streams.items() if streams.get(name) == (monitor.stream, monitor.flow)}
+        kept = {name: monitor for name, monitor in self._streams.items() if streams.get(name) == (monitor.stream, monitor.flows)}
         for monitor in kept.values():
             monitor.join(self._counters)
-        self._streams = {name: kept.get(name) or StreamMonitor(self._counters, stream, flow, now_s) for name, (stream, flow) in streams.items()}
+        self._streams = {name: kept.get(name) or StreamMonitor(self._counters, stream, flows, now_s) for name, (stream, flows) in streams.items()}
 
     def look(self, clock: ClockState, now_s: float) -> None:
         """Once every LOOK_INTERVAL_S."""

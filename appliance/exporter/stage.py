@@ -31,7 +31,7 @@ async def _serve(stage: Stage) -> None:
 
 
 def _follow(stage: Stage, monitor: Monitor) -> None:
-    monitor.follow({stream.name: (stream, stage.flows[stream.name].video) for stream in stage.config.streams if stream.name in stage.flows}, time.monotonic())
+    monitor.follow({stream.name: (stream, stage.flows[stream.name]) for stream in stage.config.streams if stream.name in stage.flows}, time.monotonic())
 
 
 async def _watch(stage: Stage, monitor: Monitor) -> None:
@@ -39,7 +39,8 @@ async def _watch(stage: Stage, monitor: Monitor) -> None:
     question = PtpQuestion((stage.config.server.ptp_socket,) if stage.config.server.ptp_socket else SOCKETS)
     while True:
         try:
-            named = {found.domain for flows in stage.flows.values() if (found := ptp.reference(flows.video.ptp)) and found.domain is not None}
+            named = {found.domain for flows in stage.flows.values() for flow in (flows.video, *flows.metadata, flows.audio)
+                     if flow and (found := ptp.reference(flow.ptp)) and found.domain is not None}
             question.likely = tuple(dict.fromkeys((*sorted(named), *USUAL_DOMAINS)))
             state = await asyncio.to_thread(look, question)
             monitor.look(state, time.monotonic())

@@ -54,6 +54,8 @@ FINDINGS = {finding.name: finding for finding in (
     Finding("ptp_not_locked", SYNCHRONISATION, UNHEALTHY, "PTP runs on this machine and is not locked to a grandmaster: times are by arrival."),
     Finding("grandmaster", SYNCHRONISATION, PARTIALLY_HEALTHY,
             "This machine follows another PTP grandmaster than the one that the sender's SDP names: times are by arrival. One of the two must be set right."),
+    Finding("other_grandmaster", SYNCHRONISATION, PARTIALLY_HEALTHY,
+            "The sound's or the metadata's SDP names another PTP grandmaster than the picture has: they may be apart in time. All must follow one."),
     Finding("system_clock", SYNCHRONISATION, PARTIALLY_HEALTHY,
             "PTP is locked, but nothing sets this machine's clock by it (phc2sys does): times are by arrival."),
     Finding("tai_offset", SYNCHRONISATION, PARTIALLY_HEALTHY, "This machine's leap seconds differ from those that PTP tells: every time is off by whole seconds."),
@@ -68,6 +70,7 @@ FINDINGS = {finding.name: finding for finding in (
     Finding("refused", STREAM, PARTIALLY_HEALTHY, "Some packets break their format, or come from another sender to the same address."),
     Finding("dropped", STREAM, PARTIALLY_HEALTHY, "Pictures are dropped inside the appliance: it is short of processor time."),
     Finding("metadata", STREAM, PARTIALLY_HEALTHY, "The theatre's DICOM metadata has stopped."),
+    Finding("sound", STREAM, PARTIALLY_HEALTHY, "No sound comes from the theatre: is its sender on, and does the switch forward its group to this machine?"),
     Finding("sender_type", STREAM, PARTIALLY_HEALTHY, "The sender bunches its packets more than its SDP promises (ST 2110-21), says the network card's clock."),
 )}
 """By name; the worst of a domain first."""

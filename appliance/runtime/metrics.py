@@ -220,6 +220,7 @@ SOUND = EVERY_STAGE + (
     Metric("appliance_sound_lost", GAUGE, "1 while no sound has come for a second"),
     Metric("appliance_sound_arrival_timed", GAUGE, "1 while the sound's RTP time is not near TAI: its capture time is its arrival"),
     Metric("appliance_sound_peak_ratio", GAUGE, "Highest sample of the last second, of full scale (1)", scale=1e-9),
+    Metric("appliance_sound_silent_seconds", GAUGE, "For how long what comes has been silent, below -80 dB of full scale: a microphone that is off; 0 while it is heard"),
     Metric("appliance_sound_delay_seconds", GAUGE, "From a sample's RTP time to its packet's arrival, the least of the last second", scale=1e-9),
     Metric("appliance_sound_drift_ppm", GAUGE, "How much faster or slower the sender's clock runs than this machine's, in millionths",
            choices=(("direction", SOUND_DRIFTS),)),

@@ -11,6 +11,8 @@ from cext.sound import Listening, Tape
 
 LOST_AFTER_NS = 1_000_000_000
 """Without a frame for longer, the sound counts as lost."""
+SILENT_PEAK = 1e-4
+"""Below it nobody hears anything; a quiet room is louder. As the page has it (loudness.ts)."""
 _INTERVAL_NS = 1_000_000_000
 _GIGA = 1_000_000_000
 
@@ -28,6 +30,7 @@ class Accounts:
         self._silence = counters.counter("appliance_sound_missing_seconds_total")
         self._lost, self._by_arrival = counters.gauge("appliance_sound_lost"), counters.gauge("appliance_sound_arrival_timed")
         self._peak, self._delay = counters.gauge("appliance_sound_peak_ratio"), counters.gauge("appliance_sound_delay_seconds")
+        self._silent, self._loud_ns = counters.gauge("appliance_sound_silent_seconds"), now_ns
         self._drift = {direction: counters.gauge("appliance_sound_drift_ppm", direction=direction) for direction in SOUND_DRIFTS}
         self._seen: Counter = Counter()
         self._moved_ns = self._heard_ns = now_ns
@@ -50,8 +53,15 @@ class Accounts:
             self._add(cell, ("malformed", reason), totals["malformed"][reason])
         self._add(self._silence, "silence", totals["ticks_missing"] * _GIGA // self._flow.rate_hz)
         self._lost.set(self._was_lost)
-        self._peak.set(round(tape.take_peak() * _GIGA))
+        self._hear(tape.take_peak(), now_ns)
         return remarks + self._show(timeline)
+
+    def _hear(self, peak: float, now_ns: int) -> None:
+        """How loud the last second was. Of what is lost nobody knows how loud it would have been."""
+        self._peak.set(round(peak * _GIGA))
+        if self._was_lost or peak >= SILENT_PEAK:
+            self._loud_ns = now_ns
+        self._silent.set((now_ns - self._loud_ns) // _GIGA)
 
     def _show(self, timeline: Timeline | None) -> list[str]:
         """What the time line knows of the sender's clock."""

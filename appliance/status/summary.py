@@ -105,6 +105,7 @@ def _sound(stream: str, scrapes: _Scrapes) -> dict:
             "packets_per_second": round(scrapes.rate("appliance_sound_packets_total", stream=stream)),
             "packets_lost": int(total("appliance_sound_packets_lost_total", stream=stream)),
             "packets_refused": int(total("appliance_sound_packets_malformed_total", stream=stream)),
+            "silent_seconds": int(total("appliance_sound_silent_seconds", stream=stream)),
             "silence_seconds": round(total("appliance_sound_missing_seconds_total", stream=stream), 1),
             "listeners": int(total("appliance_fanout_sound_listeners", stream=stream))}
 

@@ -14,6 +14,7 @@ _COLOURS = {"healthy": "green", "partially healthy": "yellow", "unhealthy": "red
 _DOMAINS = {"link": "link", "connection": "connection", "external_synchronisation": "time", "stream": "stream"}
 _STAMPS = {"hardware": "by the network card", "kernel": "by the kernel", "merged": "of merged packets, which share one: no verdict",
            "batch": "taken when batches were read: no verdict", None: "not known yet"}
+_SILENT_S_MIN = 10  # nobody speaks all the time
 _BASES = {"ptp": "capture time, by PTP", "clock": "capture time, by this machine's clock", "arrival": "by arrival"}
 
 
@@ -97,6 +98,7 @@ def _heard(sound: dict) -> str:
     """The sound in one line; what is nought is left out."""
     words = [f"{sound['packets_per_second']:,} packets/s" if sound["comes"] else "none comes"]
     words += [f"{sound[name]:,} {word}" for name, word in (("packets_lost", "lost"), ("packets_refused", "refused")) if sound[name]]
+    words += [f"silent for {sound['silent_seconds']:,} s: is the microphone on?"] if sound["silent_seconds"] >= _SILENT_S_MIN else []
     words += [f"{sound['silence_seconds']} s of silence in place of what was lost"] if sound["silence_seconds"] else []
     return ", ".join([*words, f"{sound['listeners']} listen"])
 

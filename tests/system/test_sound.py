@@ -108,7 +108,18 @@ def status_of(theatre):
         return json.load(answer)["streams"][theatre.stream]
 
 
-def test_sound_that_ends_is_told_and_its_return_heard(sounding):
+def test_sound_that_stays_away_while_the_picture_comes_is_told_and_its_return_as_well(sounding, browser):
     assert sounding.metric("appliance_sound_lost") == 0 and sounding.metric("appliance_sound_peak_ratio") > 0
+    page = browser.open(sounding.link("expert"), script="sessionStorage.setItem('viewer.sound', 'on')")
+    page.wait("window.applianceViewer && applianceViewer.state === 'live' && Number(document.getElementById('toggle-sound').style.getPropertyValue('--level')) > 0", 30)
     sounding.stop_source()
+    sounding.start_source(*(option for option in SOURCE if option != "--sound" and not option.startswith("--sound-packet") and option != "125"))
+    said = "applianceViewer.state === 'live' && document.getElementById('reduced').checkVisibility() && document.getElementById('reduced').textContent"
+    assert "The theatre's sound is interrupted" in page.wait(f"({said} || '').includes('interrupted') && {said}", 20)
+    assert "interrupted" in page.evaluate("document.getElementById('toggle-sound').title")
     wait_until(lambda: sounding.metric("appliance_sound_lost") == 1, 5, "the loss in the metrics")
+    wait_until(lambda: sounding.metric("appliance_stream_finding", reason="sound") == 1, 5, "the loss in the stream's status")
+    sounding.stop_source()
+    sounding.start_source()
+    assert page.wait(f"({said} || '').includes('is back') && {said}", 20)
+    page.close()

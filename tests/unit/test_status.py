@@ -209,8 +209,12 @@ def test_the_sound_is_told_of_in_one_line(tmp_path):
         counters.find_all("appliance_fanout_sound_listeners")[0].set(2)
         found = status.summary(config, [], before, status.scrape(config), 1.0)
         counters.find("sound.scope", "appliance_sound_lost").set(1)
+        none = status.summary(config, [], before, status.scrape(config), 1.0)
+        counters.find("sound.scope", "appliance_sound_lost").set(0)
+        counters.find("sound.scope", "appliance_sound_silent_seconds").set(75)
         silent = status.summary(config, [], before, status.scrape(config), 1.0)
-    assert "1,000 packets/s, 3 lost, 2 listen" in table.text(found) and "none comes" in table.text(silent)
+    assert "1,000 packets/s, 3 lost, 2 listen" in table.text(found) and "none comes" in table.text(none)
+    assert "silent for 75 s: is the microphone on?" in table.text(silent)
     for inherited in bench.stage.sockets.values():
         inherited.detach()
     bench.close()

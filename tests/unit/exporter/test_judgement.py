@@ -27,7 +27,7 @@ HARDWARE = (ptp.Port("eth1", ptp.SLAVE, True),)
     ({"paths": {"a": 100, "b": 0}}, {"path_silent"}), ({"paths": {"a": 100, "b": 100}, "recovered": 5}, {"recovered"}),
     ({"frames": 0}, {"no_pictures"}), ({"frames": 0, "mismatch": True}, {"mismatch"}), ({"packets": 0, "refused": 9_000, "frames": 0}, {"no_pictures", "refused"}),
     ({"incomplete": 60}, {"incomplete"}), ({"incomplete": 50}, {"some_incomplete"}),
-    ({"refused": 200}, set()), ({"refused": 201}, {"refused"}), ({"dropped": 1}, {"dropped"}), ({"metadata_stale": True}, {"metadata"}),
+    ({"refused": 200}, set()), ({"refused": 201}, {"refused"}), ({"dropped": 1}, {"dropped"}), ({"metadata_stale": True}, {"metadata"}), ({"sound_lost": True}, {"sound"}),
     ({"hardware_verdict": "wide"}, {"sender_type"}), ({"hardware_verdict": "narrow_linear"}, set()), ({"hardware_verdict": "not_compliant"}, {"sender_type"}),
 ])
 def test_every_fault_has_its_name(change, names):

@@ -6,6 +6,7 @@ import pytest
 
 from appliance.exporter.monitor import Monitor
 from appliance.exporter.reference_clock import ClockState, PtpState
+from appliance.protocol import sdp
 from appliance.runtime.health import FINDINGS
 from tests.unit.exporter.test_exposition import answer_of
 from tests.workbench import Workbench
@@ -22,9 +23,10 @@ class Watched:
         self.monitor = Monitor(self.bench.stage.counters)
         self.follow()
 
-    def follow(self, **changes):
+    def follow(self, flows=None, **changes):
+        flows = flows or {}
         stream = replace(self.bench.config.streams[0], **changes)
-        self.monitor.follow({"scope": (stream, self.bench.stage.flows["scope"].video)}, self.now_s)
+        self.monitor.follow({"scope": (stream, replace(self.bench.stage.flows["scope"], **flows))}, self.now_s)
 
     def look(self, clock=LOCKED, seconds=1.0, **counted):
         """`counted`: what ingest counted meanwhile, by metric."""
@@ -94,6 +96,23 @@ def test_the_grandmaster_is_shown_and_its_changes_are_counted(watched):
     assert changes.value == 2
 
 
+@pytest.mark.parametrize("clock, told", [
+    (LOCKED, "sound's SDP: 00-00-00-00-00-00-00-07, domain 127; here: 39-A7-94-FF-FE-07-CB-D0, domain 127"),
+    (ClockState(), "sound's SDP: 00-00-00-00-00-00-00-07, domain 127; picture's SDP: 39-A7-94-FF-FE-07-CB-D0, domain 127")])
+def test_a_sound_on_another_clock_than_the_picture_is_found(watched, clock, told):
+    flow = dict(group="239.1.2.5", port=5008, payload_type=97, rate_hz=48_000)
+    video = replace(watched.bench.stage.flows["scope"].video, ptp="IEEE1588-2008:39-A7-94-FF-FE-07-CB-D0:127")
+    sound = sdp.AudioFlow(**flow, channels=2, depth=24, packet_us=1000, ptp="IEEE1588-2008:00-00-00-00-00-00-00-07:127")
+    metadata = sdp.MetadataFlow(**flow, ptp=video.ptp)
+    watched.follow(dict(video=video, audio=sound, metadata=(metadata,)))
+    watched.look(clock, **GOOD)
+    found = {finding["name"]: finding["particulars"] for finding in watched.look(clock, **GOOD)["findings"]}
+    assert found["other_grandmaster"] == told and "grandmaster" not in found
+    watched.follow(dict(video=video, audio=replace(sound, ptp="IEEE1588-2008:traceable"), metadata=(metadata,)))
+    watched.look(clock, **GOOD)
+    assert "other_grandmaster" not in [finding["name"] for finding in watched.look(clock, **GOOD)["findings"]]
+
+
 def test_an_interface_that_is_not_there_is_a_link_that_is_down(watched):
     watched.follow(interfaces=("nothere0",))
     watched.look(**GOOD)
@@ -114,8 +133,8 @@ def test_a_stream_that_stays_keeps_its_history_and_one_that_goes_is_forgotten(wa
 def test_a_path_that_brings_nothing_is_named(tmp_path):
     bench = Workbench(tmp_path, "exporter")
     counters, monitor = bench.resources.counters, Monitor(bench.stage.counters)
-    flow = bench.stage.flows["scope"].video
-    monitor.follow({"scope": (bench.config.streams[0], replace(flow, second=flow))}, 100.0)
+    flows = bench.stage.flows["scope"]
+    monitor.follow({"scope": (bench.config.streams[0], replace(flows, video=replace(flows.video, second=flows.video)))}, 100.0)
     for now_s in (101.0, 102.0):
         for name in ("packets", "frames", "path_packets"):
             counters.find("ingest.scope", f"appliance_ingest_{name}_total").add(90)
