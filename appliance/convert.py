@@ -60,7 +60,7 @@ class _Fields:
 
 
 class _Scaled:
-    """Either of them, made smaller afterwards. Each pass is cheap; the picture between them is as large as the source's."""
+    """Either of them, made smaller or its pixels square afterwards. Each pass is cheap; the picture between them is as large as the source's."""
 
     def __init__(self, whole: _Frames | _Fields, source: PlanarFormat, target: PlanarFormat) -> None:
         self.converter = whole.converter

@@ -161,6 +161,8 @@ class VideoFormat:
     transfer: str = "SDR"
     range: str = "NARROW"
     packing: str = "2110GPM"
+    pixel_aspect: Fraction = Fraction(1)
+    """Width of a pixel by its height (PAR): not 1 in standard definition."""
 
     @property
     def pgroup(self) -> Pgroup:
@@ -218,7 +220,8 @@ class VideoFormat:
 
     def __str__(self) -> str:
         rate = f"{float(self.picture_rate):.2f}".rstrip("0").rstrip(".")
-        return f"{self.width}x{self.height}{self.scan}{rate} {self.sampling} {self.depth} bit"
+        shape = "" if self.pixel_aspect == 1 else f", pixels {self.pixel_aspect.numerator}:{self.pixel_aspect.denominator}"
+        return f"{self.width}x{self.height}{self.scan}{rate} {self.sampling} {self.depth} bit{shape}"
 
 
 @dataclass(frozen=True)
@@ -274,10 +277,15 @@ class PlanarFormat:
 
 
 def planar_within(video: VideoFormat, height_max: int) -> PlanarFormat:
-    """The picture that is made of a stream: as it is up to `height_max` rows (even), else that high, as wide as keeps its shape, and even."""
-    if video.height <= height_max:
+    """The picture that is made of a stream: as it is up to `height_max` rows (even), else that high, as wide as keeps its shape, and even.
+
+    Its pixels are square, since no browser looks at their shape: others are made wider or higher, so that no sample is lost.
+    """
+    shape = video.pixel_aspect
+    if shape == 1 and video.height <= height_max:
         return PlanarFormat(video.width, video.height)
-    return PlanarFormat(round(Fraction(video.width * height_max, 2 * video.height)) * 2, height_max)
+    height = min(round(video.height / min(shape, 1) / 2) * 2, height_max)
+    return PlanarFormat(round(video.width * shape * height / video.height / 2) * 2, height)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 # cython: language_level=3
 # distutils: sources = cext/kernels/scale.c
 # distutils: depends = cext/kernels/scale.h
-"""I420 to smaller I420: halved as often as fits, then by area what is left. Checks the buffers, then calls the kernels without the GIL.
+"""I420 to I420 of another size: halved as often as fits, then by area what is left, or enlarged up to twice. Checks the buffers, then calls the kernels without the GIL.
 
-Called by the convert stage for rasters that are higher than the encoders may have, and by the encode stage for its small rendition.
+Called by the convert stage for rasters that are higher than the encoders may have or whose pixels are not square, and by the encode stage for its small rendition.
 Invariant: no buffer is touched outside its length.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -132,14 +132,19 @@ cdef class Scaler:
             step = _Step(at, target if halved == wanted else _Layout(*halved), False, chosen)
             self.steps.append(step)
             at = step.target
+        # Sides that shrink by different factors: the pixels become square as well.
+        while (at.width > 2 * target.width or at.height > 2 * target.height) and at.width <= 4 * target.width and at.height <= 4 * target.height:
+            step = _Step(at, _Layout(max((at.width + 3) // 4 * 2, target.width), max((at.height + 3) // 4 * 2, target.height)), True, chosen)
+            self.steps.append(step)
+            at = step.target
         if (at.width // 2 * 2, at.height // 2 * 2) != wanted or not self.steps:
-            if not (target.width <= at.width <= 2 * target.width and target.height <= at.height <= 2 * target.height):
+            if min(at.width, at.height) < 2 or not (target.width <= 2 * at.width and at.width <= 2 * target.width and target.height <= 2 * at.height and at.height <= 2 * target.height):
                 raise ValueError(f"{source.width}x{source.height} cannot be made {target.width}x{target.height}")
             self.steps.append(_Step(at, target, True, chosen))
         self.between = [bytearray(step.target.frame_bytes) for step in self.steps[:-1]]
 
     def scale(self, source, target):
-        """Reads a planar frame (uint8, source_bytes or more), writes a smaller one (uint8, target_bytes or more)."""
+        """Reads a planar frame (uint8, source_bytes or more), writes one of the other size (uint8, target_bytes or more)."""
         cdef Py_buffer read, written
         cdef const uint8_t *at
         cdef uint8_t *to

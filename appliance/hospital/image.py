@@ -168,6 +168,9 @@ def _pixels(image: Dataset, press: Press, bits: int) -> None:
     # Source: PS3.3 C.8.12.1.1.1: uncompressed VL images of three samples are RGB; YBR_FULL_422 is for JPEG, and 8 bits of full range.
     image.SamplesPerPixel, image.PhotometricInterpretation, image.PlanarConfiguration = 3, "RGB", 0
     image.Rows, image.Columns = rgb.shape[:2]
+    if frame.format.pixel_aspect != 1:
+        # Source: PS3.3 C.7.6.3.1.7: height and width of a pixel; the samples stay as the camera gave them.
+        image.PixelAspectRatio = [frame.format.pixel_aspect.denominator, frame.format.pixel_aspect.numerator]
     image.BitsAllocated, image.BitsStored, image.HighBit = rgb.dtype.itemsize * 8, bits, bits - 1
     image.PixelRepresentation, image.LossyImageCompression = 0, "00"
     theirs = bytes(press.static.get("ICCProfile", b"") or b"") if press.static is not None else b""

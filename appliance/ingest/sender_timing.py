@@ -39,10 +39,10 @@ class SenderTiming:
         # Packets that share a stamp, or were stamped when they were read, look bunched whatever their sender did.
         own = all(stamped[kind] == self._stamped.get(kind, 0) for kind in INGEST_STAMPS if kind not in OWN_STAMPS)
         self._stamped = stamped
-        verdict = timing.verdict(measured, flow.sender_type, flow.format, flow.maxudp) if own else timing.NOT_MEASURED
+        verdict = timing.verdict(measured, flow.sender_type, flow.format, flow.maxudp, flow.c_most) if own else timing.NOT_MEASURED
         for name, cell in self._types.items():
             cell.set(name == verdict)
-        limits = timing.limits(flow.format, measured["picture_packets"], flow.sender_type or timing.WIDE, flow.maxudp)
+        limits = timing.limits(flow.format, measured["picture_packets"], flow.sender_type or timing.WIDE, flow.maxudp, flow.c_most)
         values = {"c": measured["c_most"], "c_max": limits.c_most or 0, "vrx_full": limits.vrx_full, "picture": measured["picture_packets"],
                   "first_packet_limit": self.schedule(by_epoch=True).offset_ns}
         for label, name in _RANGES.items():

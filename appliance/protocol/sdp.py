@@ -27,6 +27,7 @@ SUPPORTED: Mapping[str, tuple] = {
     "packing": ("2110GPM", "2110BPM"),
 }
 WIDTH_MAX, HEIGHT_MAX = 4096, 2160
+PIXEL_ASPECT_MAX = Fraction(2)  # wider pixels, or as much higher ones, are not made square
 RATE_MAX = 240
 
 # Flows that appear beside ST 2110-20 in theatres and broadcast plants, by rtpmap name in lower case.
@@ -114,6 +115,8 @@ class VideoFlow(Flow):
     """Largest UDP datagram in octets, its header included (ST 2110-10 MAXUDP)."""
     sender_type: str | None = None
     """How the sender spaces its packets: 2110TPN, 2110TPNL or 2110TPW (ST 2110-21 TP); None where it does not say."""
+    c_most: int | None = None
+    """How many packets it bunches at most, where that is less than its type may (ST 2110-21 CMAX); None where it does not say."""
     offset_us: int | None = None
     """When it begins a frame, microseconds after the frame's time (ST 2110-21 TROFF); None for the standard's."""
 
@@ -326,11 +329,11 @@ def read_video(session: Session, media: Media) -> VideoFlow:
         sampling=sampling, depth=depth, rate=_frame_rate(media, parameters, line, notes),
         interlaced=_flag(parameters, "interlace") or _flag(parameters, "segmented"), segmented=_flag(parameters, "segmented"),
         colorimetry=_colorimetry(parameters, notes), transfer=(parameters.get("tcs") or "SDR").upper(),
-        range=_range(parameters, notes), packing=(parameters.get("pm") or "2110GPM").upper())
+        range=_range(parameters, notes), pixel_aspect=_pixel_aspect(parameters, notes), packing=(parameters.get("pm") or "2110GPM").upper())
     return VideoFlow(format=video_format, ssrc=int(ssrc) if re.fullmatch(r"[0-9]{1,10}", ssrc) else None,
                      maxudp=_number(line, "MAXUDP", parameters.get("maxudp") or str(_UDP_OCTETS_STANDARD), _UDP_OCTETS_MAX),
-                     sender_type=_sender_type(parameters, notes), offset_us=_offset_us(parameters, notes),
-                     notes=tuple(notes), **fields)
+                     sender_type=_sender_type(parameters, notes), offset_us=_whole("TROFF", "microseconds: the standard's offset is taken", parameters, notes),
+                     c_most=_whole("CMAX", "packets: the limit of its type is taken", parameters, notes), notes=tuple(notes), **fields)
 
 
 def _read_metadata(session: Session, media: Media) -> MetadataFlow:
@@ -389,10 +392,10 @@ def _sender_type(parameters: Mapping[str, str], notes: list[str]) -> str | None:
     return text if text in SENDER_TYPES else None
 
 
-def _offset_us(parameters: Mapping[str, str], notes: list[str]) -> int | None:
-    text = parameters.get("troff", "")
+def _whole(name: str, of_what: str, parameters: Mapping[str, str], notes: list[str]) -> int | None:
+    text = parameters.get(name.lower(), "")
     if text and not re.fullmatch(r"[0-9]{1,6}", text):
-        notes.append(f"TROFF={text} is no whole number of microseconds: the standard's offset is taken")
+        notes.append(f"{name}={text} is no whole number of {of_what}")
         return None
     return int(text) if text else None
 
@@ -412,6 +415,17 @@ def _range(parameters: Mapping[str, str], notes: list[str]) -> str:
         return text
     notes.append(f"RANGE={text} is not one of NARROW, FULL and FULLPROTECT: NARROW is assumed")
     return "NARROW"
+
+
+def _pixel_aspect(parameters: Mapping[str, str], notes: list[str]) -> Fraction:
+    """PAR, width:height (ST 2110-20 section 7.3)."""
+    text = parameters.get("par") or "1:1"
+    match = re.fullmatch(r"([1-9][0-9]{0,3}):([1-9][0-9]{0,3})", text)
+    shape = Fraction(int(match[1]), int(match[2])) if match else Fraction(0)
+    if 1 / PIXEL_ASPECT_MAX <= shape <= PIXEL_ASPECT_MAX:
+        return shape
+    notes.append(f"PAR={text} is no shape of a pixel such as 16:11: square ones are assumed")
+    return Fraction(1)
 
 
 def _frame_rate(media: Media, parameters: Mapping[str, str], line: Line, notes: list[str]) -> Fraction:
@@ -442,8 +456,10 @@ def emit_video(flow: VideoFlow, session_id: int = 1) -> str:
     parameters += ["interlace"] * shown.interlaced + ["segmented"] * shown.segmented
     parameters += [f"TCS={shown.transfer}", f"colorimetry={shown.colorimetry}", f"RANGE={shown.range}", f"PM={shown.packing}",
                    "SSN=ST2110-20:2017"]
+    parameters += [f"PAR={shown.pixel_aspect.numerator}:{shown.pixel_aspect.denominator}"] * (shown.pixel_aspect != 1)
     parameters += [f"TP={flow.sender_type}"] * (flow.sender_type is not None)
     parameters += [f"TROFF={flow.offset_us}"] * (flow.offset_us is not None)
+    parameters += [f"CMAX={flow.c_most}"] * (flow.c_most is not None)
     parameters += [f"MAXUDP={flow.maxudp}"] * (flow.maxudp != _UDP_OCTETS_STANDARD)
     lines = [f"a=fmtp:{flow.payload_type} {''.join(f'{parameter}; ' for parameter in parameters)}"]  # a semicolon and a blank after the last one, too (ST 2110-20 section 7.1)
     lines += [f"a=ssrc:{flow.ssrc} cname:appliance"] * (flow.ssrc is not None)

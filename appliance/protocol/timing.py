@@ -66,8 +66,13 @@ def _gapped(format: VideoFormat) -> tuple[Fraction, Fraction]:
     return min(Fraction(format.height, lines), Fraction(1)), Fraction(max(0, lines - format.height) // 2 + added, lines)
 
 
-def limits(format: VideoFormat, picture_packets: int, sender_type: str, maxudp: int = _UDP_OCTETS_STANDARD) -> Limits:
-    """CMAX and VRXFULL for so many packets a picture (sections 7.1.2 to 7.1.4)."""
+def limits(format: VideoFormat, picture_packets: int, sender_type: str, maxudp: int = _UDP_OCTETS_STANDARD, c_promised: int | None = None) -> Limits:
+    """CMAX and VRXFULL for so many packets a picture (sections 7.1.2 to 7.1.4). `c_promised`: CMAX of the SDP, which binds where it is less."""
+    most = _limits_of_type(format, picture_packets, sender_type, maxudp)
+    return most if c_promised is None else Limits(c_promised if most.c_most is None else min(c_promised, most.c_most), most.vrx_full)
+
+
+def _limits_of_type(format: VideoFormat, picture_packets: int, sender_type: str, maxudp: int) -> Limits:
     octets = _UDP_OCTETS_ASSUMED if maxudp == _UDP_OCTETS_STANDARD else maxudp
     packets_a_second = picture_packets * format.rate * (2 if format.interlaced else 1)
     if sender_type == WIDE:
@@ -77,16 +82,16 @@ def limits(format: VideoFormat, picture_packets: int, sender_type: str, maxudp: 
     return Limits(max(4, floor(packets_a_second / (43_200 * active))), max(_UDP_OCTETS_ASSUMED * 8 // octets, floor(packets_a_second / 27_000)))
 
 
-def verdict(measured: Mapping, declared: str | None, format: VideoFormat, maxudp: int = _UDP_OCTETS_STANDARD) -> str:
+def verdict(measured: Mapping, declared: str | None, format: VideoFormat, maxudp: int = _UDP_OCTETS_STANDARD, c_promised: int | None = None) -> str:
     """One of VERDICTS for what Meter (or the kernel) took, judged on the declared type's schedule: that type, else wide, else none.
 
-    Of an SDP without TP the linear schedule is measured, and the strictest type of it that holds is named.
+    Who bunches more than the SDP's CMAX (`c_promised`) is not of the declared type. Of an SDP without TP the linear schedule is measured, and the strictest type of it that holds is named.
     """
     if not measured["packets"] or measured["vrx"] is None:
         return NOT_MEASURED
     least, most = measured["vrx"]
     for sender_type in dict.fromkeys((declared or NARROW_LINEAR, WIDE)):
-        bound = limits(format, measured["picture_packets"], sender_type, maxudp)
+        bound = limits(format, measured["picture_packets"], sender_type, maxudp, c_promised if sender_type == declared else None)
         if least >= 0 and most <= bound.vrx_full and (bound.c_most is None or measured["c_most"] <= bound.c_most):
             return _WORDS[sender_type]
     return NOT_COMPLIANT

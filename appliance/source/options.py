@@ -10,6 +10,7 @@ from pathlib import Path
 
 from appliance.errors import ConfigurationError
 from appliance.frame import LUMA_WEIGHTS, VideoFormat
+from appliance.protocol.sdp import PIXEL_ASPECT_MAX
 from appliance.source import destination, path_options, sound_options
 from appliance.source.network import interface_address
 from appliance.source.path_options import Impairment, SecondPath
@@ -80,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--maxudp", type=int, default=_MAXUDP_STANDARD, help=f"octets of the largest UDP datagram, up to {_MAXUDP_MAX} (default: {_MAXUDP_STANDARD})")
     parser.add_argument("--colorimetry", default="BT709", help="BT601, BT709 or BT2020 (default: BT709)")
     parser.add_argument("--range", default="NARROW", help="NARROW, FULL or FULLPROTECT (default: NARROW)")
+    parser.add_argument("--pixel-aspect", default="1:1", metavar="W:H", help="shape of a pixel that the SDP names, such as 16:11 (default: 1:1)")
     parser.add_argument("--picture", default=PICTURES[0], help="endoscope, or bars: colour bars of known values, standing still (default: endoscope)")
     parser.add_argument("--name", default="endoscope", help="names the flows and their SDP files (default: endoscope)")
     parser.add_argument("--sdp-dir", type=Path, metavar="DIR", help="write NAME.sdp and NAME-metadata.sdp there; with --sound the sound's, its metadata's and NAME-rendition.sdp, too")
@@ -146,14 +148,23 @@ def _format(options: argparse.Namespace) -> VideoFormat:
     sampling, packing = checked(_one_of, "--sampling", options.sampling, _SAMPLINGS), checked(_one_of, "--packing", options.packing, _PACKINGS)
     colorimetry = checked(_one_of, "--colorimetry", options.colorimetry, {name: name for name in LUMA_WEIGHTS})
     code_range = checked(_one_of, "--range", options.range, {name: name for name in ("NARROW", "FULL", "FULLPROTECT")})
+    pixel_aspect = checked(_pixel_aspect, options.pixel_aspect)
     if problems:
         raise ConfigurationError.of(problems)
-    format = VideoFormat(*size, sampling, depth, rate, options.interlace or options.segmented, options.segmented, colorimetry, range=code_range, packing=packing)
+    format = VideoFormat(*size, sampling, depth, rate, options.interlace or options.segmented, options.segmented, colorimetry, range=code_range, packing=packing,
+                         pixel_aspect=pixel_aspect)
     for check in (_whole_pgroups, _scan, _whole_blocks):
         checked(check, format)
     if problems:
         raise ConfigurationError.of(problems)
     return format
+
+
+def _pixel_aspect(text: str) -> Fraction:
+    match = re.fullmatch(r"([1-9][0-9]{0,3}):([1-9][0-9]{0,3})", text)
+    if not match or not 1 / PIXEL_ASPECT_MAX <= Fraction(int(match[1]), int(match[2])) <= PIXEL_ASPECT_MAX:
+        raise ConfigurationError("--pixel-aspect", "width:height such as 16:11", text)
+    return Fraction(int(match[1]), int(match[2]))
 
 
 def _one_of(option: str, text: str, choices: dict[str, str]) -> str:

@@ -125,9 +125,22 @@ size_t scale_row_bytes(size_t source_width)
     return source_width + 32;
 }
 
+/* Sample i of `count`, more than the source has: between the two whose centres lie around its own. */
+static struct scale_cover between(size_t i, size_t count, size_t source)
+{
+    size_t centre = (2 * i + 1) * source, at = centre > count ? centre - count : 0; /* in halves of a `count`th of a source sample */
+    struct scale_cover cover = {.first = (uint32_t)(at / (2 * count))};
+    size_t second = (at % (2 * count) * 128 + count) / (2 * count);
+    cover.parts[1] = (uint8_t)(second < 1 ? 1 : second > 127 ? 127 : second);
+    cover.parts[0] = (uint8_t)(128 - cover.parts[1]);
+    return cover;
+}
+
 /* Sample i of `count` covers the source from i to i + 1 times source / count. A part is a signed octet: 127 at most. */
 static struct scale_cover cover_of(size_t i, size_t count, size_t source)
 {
+    if (count > source)
+        return between(i, count, source);
     size_t begin = i * source, end = begin + source; /* in `count`ths of a source sample */
     struct scale_cover cover = {.first = (uint32_t)(begin / count)};
     size_t parts[3], first_end = (cover.first + 1) * count;

@@ -1,5 +1,6 @@
-/* A plane of 8-bit samples made smaller. Called by cext/scale.pyx.
- * Halved: each sample is the mean of four, rounded once. By area: each sample is the mean of what it covers, down to half of a side.
+/* A plane of 8-bit samples made smaller, or a side of it up to twice as long. Called by cext/scale.pyx.
+ * Halved: each sample is the mean of four, rounded once. By area: each sample is the mean of what it covers, down to half of a side, or
+ * lies between two where the side grows.
  * Invariant: reads and writes exactly the samples, never a stride's padding. Knows nothing of planes that belong together.
  */
 #ifndef SCALE_H
@@ -37,7 +38,7 @@ struct scale_block {
 
 struct scale_area {
     struct scale_plane plane;
-    size_t source_width, source_height; /* from the target's to twice the target's */
+    size_t source_width, source_height; /* from half the target's to twice the target's */
     struct scale_cover *columns, *rows; /* of plane.width and plane.height */
     struct scale_block *blocks;         /* of (plane.width + 15) / 16; none of a row shorter than a block */
     uint8_t *row;                       /* scale_row_bytes() to work in */

@@ -32,10 +32,17 @@ def halved(plane: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def covered(plane: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Each sample the mean of what it covers of the plane, by parts of 128: rows first, then columns, each the nearest octet."""
+    """Each sample the mean of what it covers of the plane, or where there are more than the plane has between two of them, by parts of 128: rows
+    first, then columns, each the nearest octet."""
     def along(samples, count):
         source, made = len(samples), []
         for i in range(count):
+            if count > source:
+                at = max(Fraction(0), Fraction((2 * i + 1) * source, 2 * count) - Fraction(1, 2))
+                second = min(127, max(1, int((at - int(at)) * 128 + Fraction(1, 2))))
+                pair = samples[int(at)].astype(int), samples[min(int(at) + 1, source - 1)].astype(int)
+                made.append((128 - second) * pair[0] + second * pair[1] + 64 >> 7)
+                continue
             begin, end = Fraction(i * source, count), Fraction((i + 1) * source, count)
             first = int(begin)
             parts = [int(max(0, min(end, at + 1) - max(begin, at)) * 128 * count / source + Fraction(1, 2)) for at in (first, first + 1, first + 2)]
@@ -129,29 +136,33 @@ def test_nothing_is_read_or_written_beyond_the_buffers(width, height, at_end, pa
 def test_the_reference_covers_by_hand():
     # Three to two: each takes one whole and half of the middle one. 85 and 43 of 128.
     assert covered(np.array([[0, 128, 255]], np.uint8), 1, 2).tolist() == [[43, 212]]
+    # Two to four: the outer ones are the plane's own, the inner ones a quarter of the way from each.
+    assert covered(np.array([[0, 128]], np.uint8), 1, 4).tolist() == [[1, 32, 96, 128]]
     assert covered(np.full((5, 7), 200, np.uint8), 3, 4).tolist() == [[200] * 4] * 3
 
 
 @settings(max_examples=60, deadline=None)
-@given(width=st.integers(1, 140), height=st.integers(1, 20), more=st.tuples(st.floats(1, 4.5), st.floats(0, 0.05)), seed=st.integers(0, 1000),
+@given(width=st.integers(1, 140), height=st.integers(1, 20), more=st.tuples(st.floats(0.5, 4.5), st.floats(0, 0.7)), seed=st.integers(0, 1000),
        path=st.sampled_from(PATHS))
 def test_any_ratio_is_scaled_to_the_bit(width, height, more, seed, path):
     target = PlanarFormat(2 * width, 2 * height)
-    source = PlanarFormat(int(target.width * more[0] + 0.5), int(target.height * (more[0] + more[1]) + 0.5))
+    source = PlanarFormat(max(2, int(target.width * more[0] + 0.5)), max(2, int(target.height * (more[0] + more[1]) + 0.5)))
     read, (whole, written) = guarded(source.frame_bytes, seed)[1], guarded(target.frame_bytes, seed + 1)
-    try:
-        scaler = scale.Scaler(source, target, path=path)
-    except ValueError:  # not of the same shape: refused, and asserted below
-        assert max(source.width / target.width, source.height / target.height) > 2
-        return
-    expected = whole.copy()
-    scaler.scale(read, written)
     at, steps = (source.width, source.height), []
     while at[0] // 4 * 2 >= target.width and at[1] // 4 * 2 >= target.height:
         at = at[0] // 4 * 2, at[1] // 4 * 2
         steps.append((*at, False))
+    while (at[0] > 2 * target.width or at[1] > 2 * target.height) and at[0] <= 4 * target.width and at[1] <= 4 * target.height:
+        at = max((at[0] + 3) // 4 * 2, target.width), max((at[1] + 3) // 4 * 2, target.height)
+        steps.append((*at, True))
     if (at[0] // 2 * 2, at[1] // 2 * 2) != (target.width, target.height) or not steps:
+        if not (target.width / 2 <= at[0] <= 2 * target.width and target.height / 2 <= at[1] <= 2 * target.height):
+            with pytest.raises(ValueError, match="cannot be made"):
+                scale.Scaler(source, target, path=path)
+            return
         steps.append((target.width, target.height, True))
+    expected = whole.copy()
+    scale.Scaler(source, target, path=path).scale(read, written)
     for number, (there, here) in enumerate(zip(planes(expected[GUARD + 1 : GUARD + 1 + target.frame_bytes], target), planes(read, source))):
         half = 2 if number else 1
         here = here[: source.height // half, : source.width // half]
@@ -162,7 +173,8 @@ def test_any_ratio_is_scaled_to_the_bit(width, height, more, seed, path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("source, target", [((1920, 1080), (1280, 720)), ((3840, 2160), (1920, 1080)), ((4096, 2160), (1366, 720)), ((720, 486), (534, 360))])
+@pytest.mark.parametrize("source, target", [((1920, 1080), (1280, 720)), ((3840, 2160), (1920, 1080)), ((4096, 2160), (1366, 720)), ((720, 486), (534, 360)),
+                                            ((720, 576), (1048, 576)), ((720, 480), (720, 528)), ((720, 576), (1440, 576))])
 def test_a_picture_keeps_its_place(source, target, path):
     """A point of the picture is where the page looks for it, to a pixel: the marker's tip is found by the ratio of the sides."""
     source, target = PlanarFormat(*source), PlanarFormat(*target)
@@ -177,7 +189,7 @@ def test_a_picture_keeps_its_place(source, target, path):
 
 @pytest.mark.parametrize("source, target, reason", [
     ((64, 36), (33, 18), "an even raster"), ((64, 36), (32, 17), "an even raster"), ((64, 36), (0, 18), "an even raster"),
-    ((64, 36), (66, 36), "64x36 cannot be made 66x36"), ((64, 36), (64, 16), "64x36 cannot be made 64x16")])
+    ((64, 36), (130, 36), "64x36 cannot be made 130x36"), ((64, 36), (64, 74), "64x36 cannot be made 64x74"), ((64, 36), (64, 8), "64x36 cannot be made 64x8"), ((1, 36), (2, 36), "1x36 cannot be made 2x36")])
 def test_rasters_that_do_not_fit_are_refused(source, target, reason):
     with pytest.raises(ValueError, match=reason):
         scale.Scaler(PlanarFormat(*source), PlanarFormat(*target))

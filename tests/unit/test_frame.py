@@ -5,6 +5,7 @@ import pytest
 
 from appliance.frame import (CODINGS, LEVELS, PGROUPS, RENDITIONS, Audience, Codec, FieldFormat, Level, PlanarFormat, Rendition, VideoFormat,
                              planar_within)
+from cext.scale import Scaler
 
 
 @pytest.mark.parametrize("depth, row, frame", [(10, 3200, 2_304_000), (8, 2560, 1_843_200)])
@@ -113,6 +114,14 @@ def test_the_small_level_has_half_the_raster_and_stays_even(raster, small):
 def test_a_higher_raster_is_shown_as_high_as_it_may_be_and_keeps_its_shape(raster, height_max, shown):
     planar = planar_within(VideoFormat(*raster), height_max)
     assert (planar.width, planar.height) == shown
+
+
+@pytest.mark.parametrize("raster, shape, height_max, shown", [((720, 576), (16, 11), 1080, (1048, 576)), ((720, 576), (12, 11), 1080, (786, 576)), ((720, 487), (8, 9), 1080, (720, 548)),
+                                                              ((1440, 1080), (4, 3), 1080, (1920, 1080)), ((1440, 1080), (4, 3), 480, (854, 480))])
+def test_pixels_that_are_not_square_are_made_so_without_losing_any(raster, shape, height_max, shown):
+    planar = planar_within(VideoFormat(*raster, pixel_aspect=Fraction(*shape)), height_max)
+    assert (planar.width, planar.height) == shown
+    Scaler(PlanarFormat(*raster), planar)
 
 
 def test_a_field_has_a_row_of_chroma_for_each_row():

@@ -48,6 +48,14 @@ def test_the_validator_finds_nothing(press, tmp_path, depth):
         assert complaints(instance, tmp_path / f"{number}.dcm") == []
 
 
+def test_pixels_that_are_not_square_are_told_and_not_touched(press, tmp_path):
+    frame = replace(press.frame, format=replace(VIDEO, pixel_aspect=Fraction(16, 11)))
+    for number, (square, other) in enumerate(zip(image.instances(press, True), image.instances(replace(press, frame=frame), True))):
+        assert "PixelAspectRatio" not in square and other.PixelAspectRatio == [11, 16], "height and width of a pixel"
+        assert (other.Rows, other.Columns) == (36, 64) and other.PixelData == square.PixelData
+        assert complaints(other, tmp_path / f"{number}.dcm") == []
+
+
 def test_the_validator_finds_nothing_but_the_unknown_side_of_a_case_without_metadata(press, tmp_path):
     for number, instance in enumerate(image.instances(replace(press, static=None, case=CASE), full_depth=True)):
         [warning] = complaints(instance, tmp_path / f"{number}.dcm")

@@ -101,6 +101,16 @@ def test_without_ptp_a_constant_phase_is_forgiven():
     assert timing.verdict(measured(P720, timing.NARROW, late, by_epoch=False), timing.NARROW, P720) == "narrow"
 
 
+def test_who_bunches_more_than_the_sdp_promises_is_not_of_its_type():
+    found = measured(P720, timing.WIDE, sent(P720, 2160, 5, 746_667, 9_240, 12))
+    most = found["c_most"]
+    assert timing.verdict(found, timing.WIDE, P720) == timing.verdict(found, timing.WIDE, P720, c_promised=most) == "wide"
+    assert timing.verdict(found, timing.WIDE, P720, c_promised=most - 1) == timing.NOT_COMPLIANT
+    smooth = measured(P720, timing.NARROW, sent(P720, 216, 8, 700_000, 88_000))
+    assert [timing.verdict(smooth, timing.NARROW, P720, c_promised=promised) for promised in (1, 0)] == ["narrow", "wide"]
+    assert timing.limits(P720, 216, timing.NARROW, c_promised=2).c_most == 2 and timing.limits(P720, 216, timing.NARROW, c_promised=9).c_most == 4
+
+
 def test_losses_do_not_look_like_bad_timing():
     arrivals = [arrival for number, arrival in enumerate(sent(P720, 216, 8, 700_000, 88_000)) if number % 97 not in (0, 50) and number != 216 * 5]
     found = measured(P720, timing.NARROW, arrivals)
