@@ -25,7 +25,9 @@ class WayIn:
     a ring was asked for that cannot be.
     """
 
-    def __init__(self, flow: VideoFlow, interface: str, assembly: Assembly, receive: str, path: int) -> None:
+    def __init__(self, flow: VideoFlow, interface: str, assembly: Assembly, receive: str, path: int, beside: str | None = None) -> None:
+        """`beside`: who sends the other path to the same group, and is no stranger there."""
+        self._beside = beside
         self.path, self._assembly, self._flow, self._interface = path, assembly, flow, interface
         self._index = interface_index(interface)
         self._packets, reason = self._try_ring() if receive != SOCKET else (None, "as configured")
@@ -86,7 +88,7 @@ class WayIn:
 
     def _try_ring(self) -> tuple[PacketSocket | None, str]:
         try:
-            return open_packet_socket(self._flow, self._index, ring_blocks(self._flow.format)), ""
+            return open_packet_socket(self._flow, self._index, ring_blocks(self._flow.format), self._beside), ""
         except RingUnavailable as error:
             return None, str(error)
 
@@ -190,8 +192,9 @@ class Intake:
 
     def _open(self, path: int, receive: str) -> bool:
         flow, interface = self._legs[path]
+        beside = next((leg.source_address for other, (leg, _) in self._legs.items() if other != path and (leg.group, leg.port) == (flow.group, flow.port)), None)
         try:
-            self._ways[path] = WayIn(flow, interface, self.assembly, receive, path)
+            self._ways[path] = WayIn(flow, interface, self.assembly, receive, path, beside)
         except ConfigurationError as error:
             self._missing[path] = error
             return False

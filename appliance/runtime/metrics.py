@@ -72,7 +72,7 @@ TIMING_SECONDS = ("spacing_min", "spacing_mean", "spacing_p99", "spacing_max", "
                   "latency_min", "latency_max")
 TIMING_TICKS = ("rtp_offset_min", "rtp_offset_max", "rtp_delta_min", "rtp_delta_max")
 # As cext/kernels/ip_datagram.h orders them.
-INGEST_REFUSALS = ("ip_header", "ip_checksum", "fragment", "udp_length", "udp_checksum")
+INGEST_REFUSALS = ("ip_header", "ip_checksum", "fragment", "udp_length", "udp_checksum", "source")
 
 _PATH = ("stream", "path")
 PATH_SKEW_BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
@@ -89,7 +89,8 @@ INGEST = EVERY_STAGE + (
     Metric("appliance_ingest_packets_surplus_total", COUNTER, "Packets that a sender added to a frame that was whole; no fault"),
     Metric("appliance_ingest_bytes_total", COUNTER, "Octets of accepted RTP packets"),
     Metric("appliance_ingest_kernel_drops_total", COUNTER, "Receive buffers, each of one packet or several merged ones, that found socket or packet ring full"),
-    Metric("appliance_ingest_packets_refused_total", COUNTER, "Packets with a wrong IP or UDP header in the packet ring; for a socket the kernel throws them away",
+    Metric("appliance_ingest_packets_refused_total", COUNTER, "Packets with a wrong IP or UDP header in the packet ring, or from another source than the SDP's; for a socket the kernel throws "
+           "them away uncounted",
            _reasons(*INGEST_REFUSALS)),
     Metric("appliance_ingest_backend_info", GAUGE, "1 for the way that the flow is received", choices=(("backend", INGEST_BACKENDS),)),
     Metric("appliance_ingest_frames_incomplete_total", COUNTER, "Frames published with holes, which show samples under a second old of the same place, or grey"),
@@ -121,7 +122,7 @@ INGEST_PATH = (
     Metric("appliance_ingest_path_packets_late_total", COUNTER, "Packets whose frame was closed without them", scope=_PATH),
     Metric("appliance_ingest_path_packets_malformed_total", COUNTER, "Packets that break their format or are not of the sender that is followed",
            _reasons(*rfc4175.REASONS), scope=_PATH),
-    Metric("appliance_ingest_path_packets_refused_total", COUNTER, "Packets with a wrong IP or UDP header in the path's packet ring", _reasons(*INGEST_REFUSALS),
+    Metric("appliance_ingest_path_packets_refused_total", COUNTER, "The same of the path", _reasons(*INGEST_REFUSALS),
            scope=_PATH),
     Metric("appliance_ingest_path_kernel_drops_total", COUNTER, "Receive buffers that found the path's socket or packet ring full", scope=_PATH),
     Metric("appliance_ingest_timestamp_info", GAUGE, "1 for what the arrival times rest on: the network card, the kernel, one stamp for several merged packets, "

@@ -18,12 +18,15 @@ _ETHERNET_BYTES, _IPV6_BYTES, _UDP = 14, 40, 17
 _FRAGMENT_BITS = 0x3FFF
 WHOLE_BYTES = 1 << 18
 """How much of a packet that passes is taken: more than any has, merged ones included."""
+FOREIGN_BYTES = 1
+"""How much is taken of one from another source than the SDP's: it is counted (cext/kernels/packet_ring.h) and takes no room."""
+_NOTHING = -1  # as the block to go on with: the packet is refused
 
 
-def ring_filter(flow: Flow, index: int) -> bytes:
+def ring_filter(flow: Flow, index: int, beside: str | None = None) -> bytes:
     """Passes whole UDP packets of `flow` that came in by the interface with this number, from the SDP's source where it names one.
 
-    For a packet socket: places count from the Ethernet header. The number is asked for because the packets of a VLAN reach the sockets of the interface
+    Of another source an octet passes; none of `beside`, the one that sends the flow's other path to the same group. For a packet socket: places count from the Ethernet header. The number is asked for because the packets of a VLAN reach the sockets of the interface
     below, too, stripped of their tag.
     """
     group = ipaddress.ip_address(flow.group)
@@ -36,13 +39,16 @@ def ring_filter(flow: Flow, index: int) -> bytes:
         checks += [(_LOAD_OCTET, ip + 6, _IF_EQUAL, _UDP)]
         source, destination = ip + 8, ip + 24
     checks += _address(destination, flow.group)
-    if flow.source_address and group.is_multicast:
-        checks += _address(source, flow.source_address)
     if group.version == 4:
         checks += [(_X_FROM_HEADER_LENGTH, ip, None, 0), (_LOAD_HALF_BEHIND_X, ip + 2, _IF_EQUAL, flow.port)]
     else:
         checks += [(_LOAD_HALF, ip + _IPV6_BYTES + 2, _IF_EQUAL, flow.port)]
-    return _all_of(checks)
+    if not flow.source_address or not group.is_multicast:
+        return _program([(checks, _NOTHING, WHOLE_BYTES)])
+    blocks = [(checks, _NOTHING, None), (_address(source, flow.source_address), 2, WHOLE_BYTES)]
+    if beside:
+        blocks.append((_address(source, beside), 3, 0))
+    return _program([*blocks, ([], _NOTHING, FOREIGN_BYTES)])
 
 
 def socket_filter(flow: Flow, index: int) -> bytes:
@@ -53,7 +59,7 @@ def socket_filter(flow: Flow, index: int) -> bytes:
     seen = [(_LOAD_WORD, _INTERFACE, _IF_EQUAL, index), (_LOAD_WORD, _PACKET_TYPE, _IF_AT_LEAST, _LOOPBACK)]
     if ipaddress.ip_address(flow.group).version == 6:
         seen.append((_LOAD_OCTET, _NETWORK + 6, _IF_EQUAL, _UDP))
-    return _all_of(seen, taken=0, refused=WHOLE_BYTES)
+    return _program([(seen, 1, 0), ([], _NOTHING, WHOLE_BYTES)])
 
 
 def _address(place: int, address: str) -> list[tuple]:
@@ -61,18 +67,23 @@ def _address(place: int, address: str) -> list[tuple]:
     return [(_LOAD_WORD, place + 4 * number, _IF_EQUAL, word) for number, (word,) in enumerate(words)]
 
 
-def _all_of(checks: list[tuple], taken: int = WHOLE_BYTES, refused: int = 0) -> bytes:
-    """(load, place, comparison, value) each: equality must hold, the other comparisons must not; no comparison loads only."""
-    steps = []
-    for load, place, comparison, value in checks:
-        steps.append([load, 0, 0, place])
-        if comparison is not None:
-            steps.append([comparison, 0, 0, value])
-    for number, step in enumerate(steps):
-        past_taken = len(steps) - number  # jumps over the return that takes
-        if step[0] == _IF_EQUAL:
-            step[2] = past_taken
-        elif step[0] in (_IF_AT_LEAST, _IF_BITS):
-            step[1] = past_taken
-    steps += [[_RETURN, 0, 0, taken], [_RETURN, 0, 0, refused]]
+def _program(blocks: list[tuple[list[tuple], int, int | None]]) -> bytes:
+    """Blocks of checks, each (load, place, comparison, value): equality must hold, the other comparisons must not; no comparison loads only.
+
+    A block is (checks, number of the block to go on with where one fails, what is taken of the packet where all hold; None: the next block says).
+    """
+    steps, begins, failing = [], [], []
+    for checks, otherwise, taken in blocks:
+        begins.append(len(steps))
+        for load, place, comparison, value in checks:
+            steps.append([load, 0, 0, place])
+            if comparison is not None:
+                failing.append((len(steps), otherwise))
+                steps.append([comparison, 0, 0, value])
+        if taken is not None:
+            steps.append([_RETURN, 0, 0, taken])
+    begins.append(len(steps))  # _NOTHING
+    steps.append([_RETURN, 0, 0, 0])
+    for number, otherwise in failing:
+        steps[number][2 if steps[number][0] == _IF_EQUAL else 1] = begins[otherwise] - number - 1
     return b"".join(struct.pack("@HBBI", *step) for step in steps)

@@ -1,6 +1,6 @@
 """Packet sockets with a memory-mapped ring (AF_PACKET, TPACKET_V3) that take one flow off an interface. Used by the ingest stage.
 
-No foreign packet ever enters the ring: the filter is there before the socket hears anything. A packet socket joins no group; a UDP socket does that.
+No foreign packet ever enters the ring whole: the filter is there before the socket hears anything. A packet socket joins no group; a UDP socket does that.
 """
 import ipaddress
 import os
@@ -53,8 +53,8 @@ def ring_blocks(format: VideoFormat) -> int:
     return -(-int(min(max(wanted, RING_BYTES_MIN), RING_BYTES_MAX)) // BLOCK_BYTES)
 
 
-def open_packet_socket(flow: Flow, index: int, blocks: int) -> PacketSocket:
-    """Opens the ring of `flow` on the interface with this number. Takes CAP_NET_RAW, which nothing needs afterwards.
+def open_packet_socket(flow: Flow, index: int, blocks: int, beside: str | None = None) -> PacketSocket:
+    """Opens the ring of `flow` on the interface with this number; `beside` as ring_filter has it. Takes CAP_NET_RAW, which nothing needs afterwards.
 
     Raises RingUnavailable: no privilege, not an Ethernet or loopback interface, no memory, or a kernel that cannot say how packets were merged.
     """
@@ -67,7 +67,7 @@ def open_packet_socket(flow: Flow, index: int, blocks: int) -> PacketSocket:
         raise RingUnavailable(f"no packet socket: {error.strerror}") from error
     try:
         merged = kernel_says_segments()
-        attach_filter(packets, packet_filter.ring_filter(flow, index))
+        attach_filter(packets, packet_filter.ring_filter(flow, index, beside))
         packets.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
         packets.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
         if merged:

@@ -89,7 +89,7 @@ def _grid(rows: list[tuple[str, RenderableType]]) -> Table:
 def _counts(path: dict) -> str:
     """What a path brought; what is nought is left out."""
     words = {"packets": "packets", "packets_lost": "lost", "packets_recovered": "recovered by the other", "packets_reordered": "reordered",
-             "packets_duplicate": "doubled", "packets_late": "late", "packets_malformed": "malformed", "packets_refused": "with wrong headers",
+             "packets_duplicate": "doubled", "packets_late": "late", "packets_malformed": "malformed", "packets_refused": "refused",
              "kernel_drops": "dropped by the kernel"}
     return ", ".join(f"{path[name]:,} {word}" for name, word in words.items() if name in path and (path[name] or name in ("packets", "packets_lost")))
 

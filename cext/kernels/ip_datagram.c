@@ -18,6 +18,7 @@ const char *const refusal_reasons[REFUSALS] = {
     [REFUSED_FRAGMENT] = "fragment",
     [REFUSED_UDP_LENGTH] = "udp_length",
     [REFUSED_UDP_CHECKSUM] = "udp_checksum",
+    [REFUSED_SOURCE] = "source",
 };
 
 static inline uint32_t read_u16(const uint8_t *at) { return (uint32_t)at[0] << 8 | at[1]; }

@@ -17,6 +17,7 @@ enum refusal {
     REFUSED_FRAGMENT,     /* part of a datagram: it came before the kernel was asked to put them together */
     REFUSED_UDP_LENGTH,
     REFUSED_UDP_CHECKSUM,
+    REFUSED_SOURCE,       /* from another sender than the SDP's: the ring's filter let an octet of it pass */
     REFUSALS,
 };
 /* Names of the reasons, as the metric's label shows them. */

@@ -55,6 +55,10 @@ static void deliver(struct packet_ring *ring, struct assembly *assembly, const s
     const uint8_t *bytes = (const uint8_t *)header;
     const size_t mac = header->tp_mac, net = header->tp_net, captured = header->tp_snaplen;
     size_t segment_bytes = 0;
+    if (captured == RING_FOREIGN_BYTES) {
+        ring->refused[REFUSED_SOURCE]++;
+        return;
+    }
     ring->inlet.statistics.buffers++;
     /* Safety: the kernel's own offsets; one that leads out of the block is refused like a header that does. */
     if (mac >= sizeof *header + sizeof(struct virtio_net_hdr) && mac <= net && net <= mac + captured && mac + captured <= room) {

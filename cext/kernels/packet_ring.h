@@ -1,6 +1,6 @@
 /* Datagrams of one path from a memory-mapped packet ring (AF_PACKET, TPACKET_V3) into an assembly: no copy to the reader, no call a packet.
  *
- * The socket comes ready: ring set up, filter attached, bound. The filter passes the flow's packets and nothing else. Every offset that the
+ * The socket comes ready: ring set up, filter attached, bound. The filter passes the flow's packets whole and nothing else. Every offset that the
  * kernel wrote is checked before it is followed; a packet's own headers are read by ip_datagram. reception_run reads it; an interface that goes
  * down is silence.
  */
@@ -13,6 +13,8 @@
 
 /* Room for a merged packet of 64 KiB and its headers, twice; at 1280x720p50 one fills in about a millisecond. */
 #define RING_BLOCK_BYTES (128u * 1024u)
+/* What the filter lets pass of a packet from another source than the flow's, to be counted: runtime/packet_filter.py FOREIGN_BYTES. */
+#define RING_FOREIGN_BYTES 1u
 /* How often a network card whose clock was not TAI is asked for its stamps again: somebody may have set it since. */
 #define HARDWARE_RETRY_NS 10000000000ll
 /* The kernel closes a block that has packets after this long, or twice as long, and wakes whoever polls: the least that it can. */

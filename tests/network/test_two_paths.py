@@ -13,7 +13,7 @@ from appliance.errors import ConfigurationError
 from appliance.ingest import accounts, intake
 from appliance.ingest.intake import Intake
 from appliance.protocol.sdp import Leg
-from appliance.runtime.metrics import SOCKET
+from appliance.runtime.metrics import PACKET_RING, SOCKET
 from tests.camera import SMALL, Assembled, Camera
 from tests.network.theatre_network import PATIENCE_S, free_flow, running_ingest
 from tests.network.wire import (
@@ -26,6 +26,7 @@ from tests.network.wire import (
     datagram,
     ip,
     ipv4,
+    ipv6,
     own_network,
     plug_in,
     udp,
@@ -205,16 +206,16 @@ def test_no_interface_at_all_is_an_error_that_names_both(network):
     bench.close()
 
 
-def test_senders_to_one_group_on_one_cable_are_told_apart(network, receive):
-    flow = free_flow(SLOW, source_address="10.77.0.9")
-    flow = replace(flow, second=Leg(group=flow.group, port=flow.port, source_address="10.77.0.8", payload_type=96))
+@pytest.mark.parametrize("group, prefix, packet_of", [(None, "10.77.0.", ipv4), ("ff15::79", "fd77::", ipv6)], ids=["IPv4", "IPv6"])
+def test_senders_to_one_group_on_one_cable_are_told_apart(network, receive, group, prefix, packet_of):
+    flow = free_flow(SLOW, group, source_address=prefix + "9")
+    flow = replace(flow, second=Leg(group=flow.group, port=flow.port, source_address=prefix + "8", payload_type=96))
     bench, camera, wire = Assembled(SLOW, second_payload_type=96, skew_ns=50_000_000, frames_open=3), Camera(), Wire()
     with Intake(flow, THEATRE, bench.assembly, receive) as both:
         both.run(1_000_000)
         for number, packet in enumerate(camera.frame()):
-            source = ("10.77.0.9", "10.77.0.8", "10.77.0.7")[number % 3 % 2]
-            wire.send(ipv4(flow, udp(flow, packet, source), source))
-            wire.send(ipv4(flow, udp(flow, packet, "10.77.0.7"), "10.77.0.7"))
+            for source in (prefix + "98"[number % 3 % 2], prefix + "7"):
+                wire.send(packet_of(flow, udp(flow, packet, source), source))
         deadline = time.monotonic() + PATIENCE_S
         while bench.count("packets") < 160:
             assert time.monotonic() < deadline
@@ -222,5 +223,7 @@ def test_senders_to_one_group_on_one_cable_are_told_apart(network, receive):
         bench.collect()
         assert bench.frames[0].samples == camera.sent[0]
         assert all(told["packets"] for told in bench.assembly.statistics()["paths"]) and bench.count("duplicate") == bench.count("redundant") == 0
+        strangers = [totals["refused"]["source"] for totals in both.path_statistics().values()] if receive == PACKET_RING else [160, 160]
+        assert strangers == [160, 160], "whose packets come by both rings, and are the other path's in neither"
     wire.close()
     bench.close()
