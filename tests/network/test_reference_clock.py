@@ -2,20 +2,17 @@
 
 Software time stamps, and free_running on both sides: no clock of this machine is ever set.
 """
-import os
 import re
 import subprocess
 import time
 from contextlib import contextmanager
-
-import pytest
 
 from appliance.exporter.judgement import Figures, judge_time
 from appliance.exporter.reference_clock import ClockState, PtpQuestion, look
 from appliance.frame import VideoFormat
 from appliance.protocol import ptp
 from appliance.protocol.sdp import VideoFlow
-from tests.network.wire import CAMERA, THEATRE, own_network
+from tests.network.wire import CAMERA, THEATRE
 
 DOMAIN = 27  # neither of the usual ones
 PATIENCE_S = 30
@@ -30,14 +27,6 @@ logSyncInterval -3
 logMinDelayReqInterval -3
 uds_address {socket}
 """
-
-
-@pytest.fixture
-def network():
-    if os.geteuid() != 0:
-        pytest.skip("network namespaces need privileges: run the tests as root")
-    with own_network():
-        yield
 
 
 @contextmanager

@@ -1,10 +1,8 @@
 """A flow by two cables (ST 2022-7), by packet ring and by socket: losses that the other makes up for, cables that are cut and mended, interfaces that are missing."""
-import os
 import random
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from fractions import Fraction
 
 import pytest
 
@@ -12,10 +10,11 @@ from appliance import config
 from appliance.errors import ConfigurationError
 from appliance.ingest import accounts, intake
 from appliance.ingest.intake import Intake
-from appliance.protocol.sdp import Leg
+from appliance.protocol.sdp import AudioFlow, Leg
 from appliance.runtime.metrics import PACKET_RING, SOCKET
-from tests.camera import SMALL, Assembled, Camera
-from tests.network.theatre_network import PATIENCE_S, free_flow, running_ingest
+from tests.camera import Assembled, Camera
+from tests.musician import PAYLOAD_TYPE, Musician
+from tests.network.theatre_network import PATIENCE_S, SLOW, free_flow, running_ingest, running_sound
 from tests.network.wire import (
     SECOND_ADDRESS,
     SECOND_ADDRESS_6,
@@ -27,26 +26,16 @@ from tests.network.wire import (
     ip,
     ipv4,
     ipv6,
-    own_network,
     plug_in,
     udp,
 )
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a network of the test's own takes privileges: run the tests as root")
-# Frames may take their time: a busy machine writes these packets one by one.
-SLOW = replace(SMALL, rate=Fraction(1))
 LAG_PACKETS = 40
 """How far the second path is behind: a quarter of a frame."""
 
 
 def plug_in_second():
     plug_in(SECOND_CAMERA, SECOND_THEATRE, SECOND_ADDRESS, SECOND_ADDRESS_6)
-
-
-@pytest.fixture
-def network():
-    with own_network():
-        yield
 
 
 @pytest.fixture
@@ -204,6 +193,37 @@ def test_no_interface_at_all_is_an_error_that_names_both(network):
         Intake(two_legged(), "eth98", bench.assembly, SOCKET, "eth99")
     assert "eth98" in str(refused.value) and "eth99" in str(refused.value)
     bench.close()
+
+
+def test_sound_comes_by_either_cable(cables, tmp_path):
+    """Losses on both, then a cable that is cut: what came on either is heard, each packet once."""
+    first, other = free_flow(SLOW), free_flow(SLOW)
+    flow = AudioFlow(group=first.group, port=first.port, payload_type=PAYLOAD_TYPE, rate_hz=48_000, channels=2, depth=24, packet_us=1000,
+                     second=Leg(group=other.group, port=other.port, payload_type=PAYLOAD_TYPE))
+    wires, musician, fate = [Wire(), Wire(SECOND_CAMERA, SECOND_THEATRE)], Musician(tick=time.time_ns() * 48 // 10**6), random.Random(3)
+    came, cut = [], set()
+
+    def play(packets, lost):
+        for number in range(packets):
+            packet = musician.packet()
+            came.append({path for path in (0, 1) if path not in cut and not fate.random() < lost})
+            for path in came[-1]:
+                wires[path].send(datagram(flow.legs[path], packet))
+            if number % 10 == 9:
+                time.sleep(0.01)  # as sound comes: the stage goes by its time
+
+    with running_sound(tmp_path, flow, THEATRE, SECOND_THEATRE) as sound:
+        play(10, 0)
+        play(400, 0.1)
+        ip("link", "set", THEATRE, "down")
+        cut.add(0)
+        play(200, 0)
+        both = sum(not paths for paths in came)
+        sound.until(lambda: sound.value("packets_total") == len(came) - both - 1, "every packet that came on either path, but the first, which has nothing to fit")
+        assert sound.value("packets_duplicate_total") == sum(len(paths) == 2 for paths in came)
+        assert 0 < both and sound.value("packets_lost_total") <= both
+    for wire in wires:
+        wire.close()
 
 
 @pytest.mark.parametrize("group, prefix, packet_of", [(None, "10.77.0.", ipv4), ("ff15::79", "fd77::", ipv6)], ids=["IPv4", "IPv6"])

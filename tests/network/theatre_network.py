@@ -7,16 +7,19 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 
-from appliance import ingest
-from appliance.protocol.sdp import VideoFlow
+from appliance import ingest, sound
+from appliance.protocol.sdp import AudioFlow, VideoFlow, emit_audio
 from appliance.runtime.stage import Flows
-from tests.camera import PAYLOAD_TYPE
+from tests.camera import PAYLOAD_TYPE, SMALL
 from tests.workbench import Workbench
 
 LOOPBACK = socket.if_nametoindex("lo")
 UDP_SEGMENT = 103
 PATIENCE_S = 10.0
+SLOW = replace(SMALL, rate=Fraction(1))
+"""Frames may take their time: a busy machine writes these packets one by one."""
 
 
 def free_flow(format, group: str | None = None, **fields) -> VideoFlow:
@@ -83,33 +86,64 @@ class RunningIngest:
 
 
 @contextmanager
-def running_ingest(folder, flow: VideoFlow, receive: str = "auto", interface: str = "lo", second_interface: str | None = None, path_skew_ms: int = 10):
-    """Runs the stage until the block ends; an error of the stage is raised there."""
-    bench = Workbench(folder, "ingest.scope", flow.format, stream=f"path_skew_ms = {path_skew_ms}", second=flow.second)
-    [stream] = bench.stage.config.streams
-    bench.stage.config = replace(bench.stage.config, streams=(replace(stream, receive=receive, interfaces=(interface, second_interface or interface)),))
-    bench.stage.flows["scope"] = Flows(replace(flow))
+def _running(bench: Workbench, run, thing):
+    """Runs the bench's stage in a thread until the block ends, which gets `thing`; an error of the stage is raised there."""
     errors = []
 
     def body():
         try:
-            ingest.run(bench.stage)
+            run(bench.stage)
         except BaseException as error:  # brought to the test below
             errors.append(error)
 
-    thread = threading.Thread(target=body, name="ingest")
-    running = RunningIngest(bench)
+    thread = threading.Thread(target=body, name=bench.name)
     thread.start()
     try:
         ready_by = time.monotonic() + PATIENCE_S
         while not bench.value("appliance_stage_ready") and thread.is_alive():
             assert time.monotonic() < ready_by, "the stage did not get ready"
             os.sched_yield()
-        yield running
+        yield thing
     finally:
         bench.stage.stop()
         thread.join(PATIENCE_S)
-        del running.reader
+        vars(thing).pop("reader", None)
         bench.close()
     if errors:
         raise errors[0]
+
+
+def running_ingest(folder, flow: VideoFlow, receive: str = "auto", interface: str = "lo", second_interface: str | None = None, path_skew_ms: int = 10):
+    """The ingest stage of a flow at work, as a block's RunningIngest."""
+    bench = Workbench(folder, "ingest.scope", flow.format, stream=f"path_skew_ms = {path_skew_ms}", second=flow.second)
+    [stream] = bench.stage.config.streams
+    bench.stage.config = replace(bench.stage.config, streams=(replace(stream, receive=receive, interfaces=(interface, second_interface or interface)),))
+    bench.stage.flows["scope"] = Flows(replace(flow))
+    return _running(bench, ingest.run, RunningIngest(bench))
+
+
+class RunningSound:
+    """The sound stage of a flow."""
+
+    def __init__(self, bench: Workbench):
+        self.bench = bench
+
+    def until(self, condition, what: str):
+        """Waits for a condition on value()."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.02)
+
+    def value(self, metric: str, **labels: str) -> int:
+        """A counter of the stage."""
+        return self.bench.value(f"appliance_sound_{metric}", **labels)
+
+
+def running_sound(folder, flow: AudioFlow, interface: str, second_interface: str):
+    """The sound stage of a flow at work, as a block's RunningSound."""
+    (folder / "sound.sdp").write_text(emit_audio(flow))
+    bench = Workbench(folder, "sound.scope", stream='audio = "sound.sdp"')
+    [stream] = bench.stage.config.streams
+    bench.stage.config = replace(bench.stage.config, streams=(replace(stream, interfaces=(interface, second_interface)),))
+    return _running(bench, sound.run, RunningSound(bench))

@@ -29,13 +29,16 @@ def test_firefox_shows_the_picture_with_its_records(theatre, firefox):
     wait_until(lambda: theatre.metric("appliance_fanout_viewers") == 0, 15, "the viewer to be gone")
 
 
-def test_firefox_plays_through_one_port_for_all(firefox, tmp_path):
+def test_firefox_plays_through_one_port_for_all_and_hears_the_theatre(firefox, tmp_path):
     [port] = free_ports(1)
     addresses = json.dumps(["127.0.0.1", *host_addresses()[:1]])  # Firefox asks no loopback address, and the one port waits to be asked
     server = f'media_ports = "{port}"\nmedia_addresses = {addresses}'
-    with Theatre(tmp_path, ["--size", "640x360", "--rate", "25"], server=server) as theatre:
+    with Theatre(tmp_path, ["--size", "640x360", "--rate", "25", "--sound"], server=server, stream='audio = "endoscope-sound.sdp"') as theatre:
         page = firefox.open(theatre.link("expert"))
         page.wait("window.applianceViewer && applianceViewer.frames > 30", 60)
+        page.evaluate("document.getElementById('toggle-sound').click(), 0")
+        page.wait("document.getElementById('toggle-sound').getAttribute('aria-pressed') === 'true'", 10)
+        page.wait("Number(document.getElementById('toggle-sound').style.getPropertyValue('--level')) > 0", 15)
         page.open("about:blank")
         wait_until(lambda: theatre.metric("appliance_fanout_viewers") == 0, 15, "the viewer to be gone")
         assert " 404 " not in theatre.log_path.read_text(), "a page that goes away asks for what has happened already"
