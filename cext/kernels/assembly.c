@@ -86,17 +86,16 @@ void assembly_adopt(struct assembly *assembly, const uint8_t *payload, int64_t m
     set_whole(assembly, monotonic_ns);
 }
 
-/* Marks pgroups as arrived; returns how many were not before. */
+/* Marks pgroups as arrived; returns how many were not before: all of them but for a sender that repeats itself. */
 static uint32_t cover(uint64_t *coverage, uint32_t first, uint32_t count)
 {
-    uint32_t fresh = 0;
+    uint32_t fresh = count;
     while (count) {
-        uint32_t take = 64 - first % 64;
-        if (count < take)
-            take = count;
-        uint64_t bits = (take == 64 ? ~0ull : (1ull << take) - 1) << (first % 64);
-        fresh += (uint32_t)__builtin_popcountll(bits & ~coverage[first / 64]);
-        coverage[first / 64] |= bits;
+        uint32_t at = first % 64, take = count < 64 - at ? count : 64 - at;
+        uint64_t *word = &coverage[first / 64], bits = ~0ull >> (64 - take) << at, again = *word & bits;
+        if (again)
+            fresh -= (uint32_t)__builtin_popcountll(again);
+        *word |= bits;
         first += take;
         count -= take;
     }
