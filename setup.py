@@ -8,9 +8,7 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# Kernels call each other a few times a packet: linked as a whole, and with no name of theirs exported, such calls vanish.
-OPTIMISATION = ["-O3", "-flto", "-flto-partition=one", "-fvisibility=hidden"]
-CFLAGS = [*OPTIMISATION, "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-fno-strict-aliasing", "-Icext/kernels"]
+CFLAGS = ["-O3", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-fno-strict-aliasing", "-fvisibility=hidden", "-Icext/kernels"]
 
 HEADERS = sorted(str(path) for path in Path("cext/kernels").glob("*.h"))
 
@@ -19,7 +17,7 @@ sources = sorted(path for path in Path("cext").glob("*.pyx") if not wanted or pa
 
 setup(
     ext_modules=cythonize(
-        [Extension(f"cext.{path.stem}", [str(path)], depends=HEADERS, extra_compile_args=CFLAGS, extra_link_args=OPTIMISATION) for path in sources],
+        [Extension(f"cext.{path.stem}", [str(path)], depends=HEADERS, extra_compile_args=CFLAGS) for path in sources],
         compiler_directives={"language_level": "3", "freethreading_compatible": False},
         include_path=["."],
     ),

@@ -1,8 +1,11 @@
 # distutils: sources = cext/kernels/reception.c cext/kernels/udp_inlet.c cext/kernels/packet_ring.c cext/kernels/ip_datagram.c cext/kernels/arrival.c cext/kernels/assembly.c cext/kernels/paths.c cext/kernels/survey.c cext/kernels/sequence.c cext/kernels/rfc4175.c cext/kernels/ring_sink.c cext/kernels/ring.c cext/kernels/timing.c
+# distutils: extra_compile_args = -flto
+# distutils: extra_link_args = -O3 -flto -flto-partition=one
 # cython: embedsignature=True
 """Reception of one uncompressed video flow: sockets or packet rings, one a path -> assembly -> raw ring, all in C with the GIL released.
 
-The ingest stage calls receive() and then moves Assembly.statistics() to its counters; nothing in Python runs per packet.
+The ingest stage calls receive() and then moves Assembly.statistics() to its counters; nothing in Python runs per packet. Its kernels are linked as a whole: they call each
+other several times a packet.
 """
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t

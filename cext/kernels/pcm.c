@@ -1,8 +1,5 @@
 #include "pcm.h"
 
-#define RTP_HEADER_BYTES 12u
-#define RTP_VERSION 2u
-
 const char *const pcm_refusals[PCM_REFUSALS] = {
     [PCM_SOUND] = "",
     [PCM_TRUNCATED] = "truncated",
@@ -17,43 +14,10 @@ const char *const pcm_refusals[PCM_REFUSALS] = {
     [PCM_SAMPLES] = "samples",
 };
 
-static inline uint32_t read_u16(const uint8_t *at) { return (uint32_t)at[0] << 8 | at[1]; }
-static inline uint32_t read_u32(const uint8_t *at) { return read_u16(at) << 16 | read_u16(at + 2); }
-
-/* Strips contributing sources, the header extension and padding: `*start`..`*end` become the payload's bounds. */
-static enum pcm_refusal read_rtp(const uint8_t *packet, size_t length, uint8_t payload_type, size_t *start, size_t *end)
-{
-    if (length < RTP_HEADER_BYTES)
-        return PCM_TRUNCATED;
-    if (packet[0] >> 6 != RTP_VERSION)
-        return PCM_VERSION;
-    if ((packet[1] & 0x7f) != payload_type)
-        return PCM_PAYLOAD_TYPE;
-    *start = RTP_HEADER_BYTES + 4u * (packet[0] & 0x0f);
-    *end = length;
-    if (*start > length)
-        return PCM_TRUNCATED;
-    if (packet[0] & 0x10) {
-        if (*start + 4 > length)
-            return PCM_EXTENSION;
-        *start += 4 + 4u * read_u16(packet + *start + 2);
-        if (*start > length)
-            return PCM_EXTENSION;
-    }
-    if (packet[0] & 0x20) {
-        /* Source: RFC 3550 5.1, the last octet counts the padding octets, itself included. */
-        size_t padding = packet[length - 1];
-        if (padding == 0 || padding > length - *start)
-            return PCM_PADDING;
-        *end = length - padding;
-    }
-    return PCM_SOUND;
-}
-
 enum pcm_refusal pcm_read(const uint8_t *packet, size_t length, const struct pcm_format *format, struct pcm_packet *result)
 {
     size_t start, end, tick_bytes = (size_t)format->channels * format->sample_bytes;
-    enum pcm_refusal refusal = read_rtp(packet, length, format->payload_type, &start, &end);
+    enum pcm_refusal refusal = (enum pcm_refusal)rtp_payload(packet, length, format->payload_type, &start, &end);
     if (refusal != PCM_SOUND)
         return refusal;
     size_t ticks = (end - start) / tick_bytes;

@@ -9,18 +9,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rtp.h"
+
 #define PCM_CHANNELS_MAX 64u /* ST 2110-30 level C */
 #define PCM_TICKS_MAX 2048u  /* in one packet: 20 ms at 96 kHz, more than AES67's 4 ms */
 #define PCM_SIDES 2u         /* left and right */
 
 /* Why a packet is not used; the order is that of pcm_refusals. */
 enum pcm_refusal {
-    PCM_SOUND = 0,
-    PCM_TRUNCATED,
-    PCM_VERSION,
-    PCM_PAYLOAD_TYPE,
-    PCM_EXTENSION,
-    PCM_PADDING,
+    PCM_SOUND = RTP_SOUND,
+    PCM_TRUNCATED = RTP_TRUNCATED,
+    PCM_VERSION = RTP_VERSION_WRONG,
+    PCM_PAYLOAD_TYPE = RTP_PAYLOAD_TYPE,
+    PCM_EXTENSION = RTP_EXTENSION,
+    PCM_PADDING = RTP_PADDING,
     PCM_LENGTH, /* no whole number of samples of every channel, none at all, or too many */
     /* The four below are for the tape: the packet is well-formed, but something else than what is followed or described. */
     PCM_SSRC,

@@ -1,7 +1,5 @@
 #include "rfc4175.h"
 
-#define RTP_HEADER_BYTES 12u
-#define RTP_VERSION 2u
 #define EXTENDED_SEQUENCE_BYTES 2u
 #define SRD_HEADER_BYTES 6u
 #define FRAME_BYTES_MAX (1ull << 30)
@@ -24,9 +22,6 @@ const char *const malformed_reasons[MALFORMED_REASONS] = {
     [MALFORMED_TIMESTAMP] = "timestamp",
 };
 
-static inline uint32_t read_u16(const uint8_t *at) { return (uint32_t)at[0] << 8 | at[1]; }
-static inline uint32_t read_u32(const uint8_t *at) { return read_u16(at) << 16 | read_u16(at + 2); }
-
 bool raster_set(struct raster *raster, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_columns, uint32_t pgroup_rows,
                 enum scan scan)
 {
@@ -47,35 +42,6 @@ bool raster_set(struct raster *raster, uint32_t width, uint32_t height, uint32_t
                               .second_pgroups = row_pgroups * (scan == SCAN_INTERLACED ? second_rows : rows),
                               .wire_rows = {scan == SCAN_PROGRESSIVE ? height : first_rows, scan == SCAN_PROGRESSIVE ? 0 : second_rows}};
     return true;
-}
-
-enum malformed rfc4175_payload(const uint8_t *packet, size_t length, uint8_t payload_type, size_t *start, size_t *end)
-{
-    if (length < RTP_HEADER_BYTES)
-        return MALFORMED_TRUNCATED;
-    if (packet[0] >> 6 != RTP_VERSION)
-        return MALFORMED_VERSION;
-    if ((packet[1] & 0x7f) != payload_type)
-        return MALFORMED_PAYLOAD_TYPE;
-    *start = RTP_HEADER_BYTES + 4u * (packet[0] & 0x0f);
-    *end = length;
-    if (*start > length)
-        return MALFORMED_TRUNCATED;
-    if (packet[0] & 0x10) {
-        if (*start + 4 > length)
-            return MALFORMED_EXTENSION;
-        *start += 4 + 4u * read_u16(packet + *start + 2);
-        if (*start > length)
-            return MALFORMED_EXTENSION;
-    }
-    if (packet[0] & 0x20) {
-        /* Source: RFC 3550 5.1, the last octet counts the padding octets, itself included. */
-        size_t padding = packet[length - 1];
-        if (padding == 0 || padding > length - *start)
-            return MALFORMED_PADDING;
-        *end = length - padding;
-    }
-    return MALFORMED_NOT;
 }
 
 static enum malformed read_segment(const uint8_t *header, const struct raster *raster, struct rfc4175_segment *segment)
@@ -107,7 +73,7 @@ enum malformed rfc4175_read(const uint8_t *packet, size_t length, uint8_t payloa
                             struct rfc4175_packet *result)
 {
     size_t at, end;
-    enum malformed reason = rfc4175_payload(packet, length, payload_type, &at, &end);
+    enum malformed reason = (enum malformed)rtp_payload(packet, length, payload_type, &at, &end);
     if (reason != MALFORMED_NOT)
         return reason;
     if (end - at < EXTENDED_SEQUENCE_BYTES)

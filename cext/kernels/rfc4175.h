@@ -9,18 +9,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rtp.h"
+
 /* Sample row data segments read from one packet. ST 2110-20 6.1.4 allows three, RFC 4175 any number, and senders of narrow rasters use it:
  * this many rows of 64 pixels fit a packet of 1460 octets. */
 #define RFC4175_SEGMENTS_MAX 16
 
 /* Why a packet is not used; the order is that of malformed_reasons. */
 enum malformed {
-    MALFORMED_NOT = 0,
-    MALFORMED_TRUNCATED,
-    MALFORMED_VERSION,
-    MALFORMED_PAYLOAD_TYPE,
-    MALFORMED_EXTENSION,
-    MALFORMED_PADDING,
+    MALFORMED_NOT = RTP_SOUND,
+    MALFORMED_TRUNCATED = RTP_TRUNCATED,
+    MALFORMED_VERSION = RTP_VERSION_WRONG,
+    MALFORMED_PAYLOAD_TYPE = RTP_PAYLOAD_TYPE,
+    MALFORMED_EXTENSION = RTP_EXTENSION,
+    MALFORMED_PADDING = RTP_PADDING,
     MALFORMED_SRD_LENGTH,
     MALFORMED_SRD_FIELD,
     MALFORMED_SRD_ROW,
@@ -72,8 +74,6 @@ struct rfc4175_packet {
 bool raster_set(struct raster *raster, uint32_t width, uint32_t height, uint32_t pgroup_bytes, uint32_t pgroup_columns, uint32_t pgroup_rows,
                 enum scan scan);
 
-/* Strips padding, contributing sources and the header extension: `*start`..`*end` become the payload's bounds, inside the packet. */
-enum malformed rfc4175_payload(const uint8_t *packet, size_t length, uint8_t payload_type, size_t *start, size_t *end);
 /* Reads a packet. MALFORMED_NOT: every segment lies inside the raster and inside the packet. */
 enum malformed rfc4175_read(const uint8_t *packet, size_t length, uint8_t payload_type, const struct raster *raster,
                             struct rfc4175_packet *result);

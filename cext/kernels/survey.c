@@ -3,9 +3,6 @@
 #define EXTENDED_SEQUENCE_BYTES 2u
 #define SRD_HEADER_BYTES 6u
 
-static inline uint32_t read_u16(const uint8_t *at) { return (uint32_t)at[0] << 8 | at[1]; }
-static inline uint32_t read_u32(const uint8_t *at) { return read_u16(at) << 16 | read_u16(at + 2); }
-
 void survey_begin(struct survey *survey) { *survey = (struct survey){.wanted = true}; }
 
 static void note_time(struct survey *survey, uint32_t timestamp)
@@ -45,7 +42,7 @@ static void note_segment(struct survey *survey, uint32_t sequence, const uint8_t
 void survey_note(struct survey *survey, const uint8_t *packet, size_t length, uint8_t payload_type)
 {
     size_t at, end;
-    if (rfc4175_payload(packet, length, payload_type, &at, &end) != MALFORMED_NOT || end - at < EXTENDED_SEQUENCE_BYTES)
+    if (rtp_payload(packet, length, payload_type, &at, &end) != RTP_SOUND || end - at < EXTENDED_SEQUENCE_BYTES)
         return;
     at += EXTENDED_SEQUENCE_BYTES;
     survey->packets++;
