@@ -57,7 +57,10 @@ async def _serve(stage: Stage) -> None:
 
 def _send(worker: Worker, stage: Stage) -> None:
     """The native thread's body. Its end, however it comes, is the stage's end."""
+    # A unit leaves in some milliseconds of work. Who takes the core in between keeps all viewers waiting that are not served yet.
+    # Measured: 114 viewers, four runnable threads a core: p99 of the skew 50 ms at nice -5, 15 at nice -15, 3 with this (2026-11-28).
     try:
+        stage.run_in_real_time()
         worker.fanout.run()
     finally:
         stage.stop()

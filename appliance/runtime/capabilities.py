@@ -5,7 +5,7 @@ Ambient capabilities reach every process that the supervisor starts; here they e
 import ctypes
 import os
 
-NET_ADMIN, NET_RAW = 12, 13  # Source: include/uapi/linux/capability.h, as all numbers here
+NET_ADMIN, NET_RAW, SYS_NICE = 12, 13, 23  # Source: include/uapi/linux/capability.h, as all numbers here
 # Root may read what belongs to others, such as a tree in somebody's home: a rehearsal as root relies on it. A service is not root and has neither.
 _FILE_ACCESS = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 _VERSION_3 = 0x20080522

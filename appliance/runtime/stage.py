@@ -3,6 +3,7 @@
 The supervisor describes a stage in a StagePlan; Stage opens what the plan names. A stage that is shared by streams gets another plan when
 they change, and follows it; a stream's own stages are started anew instead.
 """
+import contextlib
 import ctypes
 import logging
 import os
@@ -24,8 +25,11 @@ __all__ = ["HEARTBEAT_INTERVAL_S", "PLAN_VARIABLE", "Flows", "RingEnd", "Stage",
 
 PLAN_VARIABLE = "APPLIANCE_STAGE_PLAN_FD"
 HEARTBEAT_INTERVAL_S = 0.25
-# Privileges while a stage starts: for a receive buffer above net.core.rmem_max, and for a packet ring. No other stage needs one, and none once it works.
-_PRIVILEGES = {"ingest": (capabilities.NET_ADMIN, capabilities.NET_RAW), "metadata": (capabilities.NET_ADMIN,), "sound": (capabilities.NET_ADMIN,)}
+REALTIME_PRIORITY = 1  # the least there is; LimitRTPRIO= in systemd/appliance.service
+# Privileges while a stage starts: for a receive buffer above net.core.rmem_max, for a packet ring, for a thread in real time. No other stage needs one,
+# and none once it works.
+_PRIVILEGES = {"ingest": (capabilities.NET_ADMIN, capabilities.NET_RAW), "metadata": (capabilities.NET_ADMIN,), "sound": (capabilities.NET_ADMIN,),
+               "fanout": (capabilities.SYS_NICE,)}
 _PR_SET_PDEATHSIG = 1
 
 
@@ -113,6 +117,13 @@ class Stage:
     def beat(self) -> None:
         """Shows that the stage is alive. A stage that calls this and not running() has threads, and looks after them first."""
         self._heartbeat.set(clock.monotonic_ns())
+
+    def run_in_real_time(self) -> None:
+        """Puts the calling thread, which works for some milliseconds at a time, before all that is not in real time, where this user may; it has no
+        privilege afterwards. Call it before ready()."""
+        with contextlib.suppress(PermissionError):  # a user's trial run goes without
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REALTIME_PRIORITY))
+        capabilities.keep_only()
 
     def ready(self) -> None:
         """Tells the supervisor that the stage works, and gives up the privilege that starting took."""

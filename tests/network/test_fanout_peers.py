@@ -7,6 +7,7 @@ import re
 import resource
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from aioice import stun
@@ -15,6 +16,7 @@ from OpenSSL import SSL
 
 from appliance import clock
 from appliance.frame import DEIDENTIFIED, STATIC
+from appliance.runtime.capabilities import SYS_NICE
 from tests.network.fanout_process import UNITS_A_SECOND, Encoder, FanoutProcess, publish_record
 from tests.network.viewer import Control, Viewer, until
 
@@ -405,6 +407,20 @@ def test_a_viewer_that_does_not_read_misses_metadata_and_costs_no_memory(worker)
     skipped = worker.value("appliance_fanout_metadata_messages_skipped_total", rendition="expert")
     assert play(worker, scenario) < 4 << 20
     assert worker.value("appliance_fanout_metadata_messages_skipped_total", rendition="expert") > skipped + 100
+
+
+def test_the_sending_thread_alone_goes_first_where_that_is_allowed_and_nobody_keeps_a_privilege_for_it(worker):
+    allowed = resource.getrlimit(resource.RLIMIT_RTPRIO)[0] > 0 or capabilities(os.getpid()) >> SYS_NICE & 1
+    threads = [int(thread) for thread in os.listdir(f"/proc/{worker.process.pid}/task")]
+    first = [thread for thread in threads if os.sched_getscheduler(thread) == os.SCHED_RR]
+    assert len(first) == allowed
+    assert not any(capabilities(thread) >> SYS_NICE & 1 for thread in (*first, worker.process.pid))
+
+
+def capabilities(thread):
+    """Which the thread has, as a number of bits."""
+    [line] = [line for line in Path(f"/proc/{thread}/status").read_text().splitlines() if line.startswith("CapEff:")]
+    return int(line.split()[1], 16)
 
 
 def test_a_worker_may_open_as_many_sockets_as_the_machine_allows(tmp_path):
