@@ -12,7 +12,6 @@ from tests.system.theatre import Theatre
 
 WARM_UP_S = 3
 TAKE_S = 5  # the page keeps the last minute
-FRAME_MS = 20
 EARLY_MS = 1  # the clock's and the stamp's resolution
 BEAD_PIXELS = 2.0
 WINDOW = 640, 400
@@ -25,13 +24,15 @@ COUNTS = ("shown", "frames", "joined", "late", "missing", "malformed")
 COUNT = f"Object.fromEntries({list(COUNTS)}.map(name => [name, applianceViewer[name]]))"
 
 
-def grains(table, folder, seconds=60):
-    """Each browser for so long, alone with the appliance."""
+def grains(table, folder, seconds=60, rate=50):
+    """Each browser for so long, alone with the appliance and a source of so many frames a second."""
     for name, start in (("Chromium", Browser), ("Firefox", Firefox)):
         profile, place = folder / name, folder / f"{name}-theatre"
         profile.mkdir(), place.mkdir()
-        with start(profile) as browser, Theatre(place, ["--timestamp-bars"]) as theatre:
-            _report(table, f"grains, {name} {seconds:.3g} s", *_watch(browser.open(theatre.link("expert", measure=1), *WINDOW), seconds))
+        with start(profile) as browser, Theatre(place, ["--timestamp-bars", "--rate", str(rate)]) as theatre:
+            watched = _watch(browser.open(theatre.link("expert", measure=1), *WINDOW), seconds)
+            holes = theatre.metric("appliance_ingest_frames_incomplete_total")
+            _report(table, f"grains, {name} {seconds:.3g} s", *watched, frame_ms=1000 / rate, holes=holes)
 
 
 def _watch(page, seconds):
@@ -50,12 +51,12 @@ def _watch(page, seconds):
     return {name: after[name] - before[name] for name in COUNTS}, sent, beads
 
 
-def _report(table, row, counted, sent, beads):
+def _report(table, row, counted, sent, beads, frame_ms, holes):
     shown = max(1, counted["shown"])
     beside = [distance for distance in beads.values() if distance > BEAD_PIXELS]
     # Sent before it was captured: it is an earlier picture. Sent after the next one's turn: it is that one, or the source was kept from sending.
     earlier = [frame for frame, ms in sent.items() if ms < -EARLY_MS]
-    stalled = [frame for frame, ms in sent.items() if ms >= FRAME_MS]
+    stalled = [frame for frame, ms in sent.items() if ms >= frame_ms]
     other = earlier + [frame for frame in stalled if beads.get(frame, BEAD_PIXELS + 1) > BEAD_PIXELS]
     table.add(row, "frames on screen that carry their own grain", counted["joined"] / shown * 100, "%", ">= 99.5 %",
               f"{counted['joined']} of {counted['shown']}; of those that the page was called for {counted['joined'] / max(1, counted['frames']) * 100:.2f} %")
@@ -64,4 +65,4 @@ def _report(table, row, counted, sent, beads):
     table.add(row, f"marker farther than {BEAD_PIXELS:.0f} px from the tip in the picture", len(beside), "frames", "0",
               f"of {len(beads)} found, p99 {percentile(beads.values(), 0.99):.2f} px, most {max(beads.values(), default=0):.2f} px")
     table.add(row, "grain came after the next frame / never", f"{counted['late']}/{counted['missing']}", "frames", "",
-              f"callbacks missed by the page {counted['shown'] - counted['frames']}, malformed {counted['malformed']}")
+              f"callbacks missed by the page {counted['shown'] - counted['frames']}, malformed {counted['malformed']}, pictures received with holes {holes:.0f}")
