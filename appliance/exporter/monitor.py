@@ -52,6 +52,8 @@ class StreamMonitor:
         """Finds the cells anew: a stage's may lie elsewhere after a change of the streams."""
         stream, everywhere = self.stream, counters.segment.find_all
         self._counted = {name: everywhere(metric, stream=stream.name) for name, metric in _COUNTED.items()}
+        # A packet ring's: of another source than the SDP's.
+        self._counted["refused"] = self._counted["refused"] + everywhere("appliance_ingest_packets_refused_total", stream=stream.name, reason="source")
         # Of a flow with one path all that comes is that path's.
         paths = PATHS[:len(self.flow.legs)] if len(self.flow.legs) > 1 else ()
         self._paths = {path: everywhere("appliance_ingest_path_packets_total", stream=stream.name, path=path) for path in paths}

@@ -72,6 +72,14 @@ def test_what_is_found_is_in_cells_document_and_log(watched, caplog):
     assert told["status"]["overall"] == "healthy" and watched.shown("finding", reason="lost") == 0 and watched.shown("status", domain="overall") == 1
 
 
+def test_packets_of_another_source_alone_are_no_silence(watched):
+    foreign = watched.counters.find("ingest.scope", "appliance_ingest_packets_refused_total", reason="source")
+    watched.look()
+    foreign.add(9_000)
+    found = {finding["name"]: finding["particulars"] for finding in watched.look()["findings"]}
+    assert found["no_pictures"] == "0 packets taken, 9,000 refused in 1 s" and "silent" not in found
+
+
 def test_without_ptp_times_are_by_arrival_and_everybody_is_told(watched):
     watched.look(ClockState(), **GOOD)
     told = watched.look(ClockState(), **GOOD)
