@@ -33,6 +33,7 @@ class Seen:
         self._rate = counters.histogram("appliance_viewer_frames_per_second", **labels)
         self._buffer = counters.histogram("appliance_viewer_buffer_seconds", **labels)
         self._decode = counters.histogram("appliance_viewer_decode_seconds", **labels)
+        self._sound_buffer = counters.histogram("appliance_viewer_sound_buffer_seconds", **labels)
         self._visible = counters.counter("appliance_viewer_visible_seconds_total", **labels)
         self._frozen = counters.counter("appliance_viewer_frozen_seconds_total", **labels)
         self._freezes = counters.counter("appliance_viewer_freezes_total", **labels)
@@ -74,6 +75,8 @@ class Seen:
             self._buffer.observe_ns(round(report.buffer_s * _SECOND_NS))
         if report.decode_s is not None:
             self._decode.observe_ns(round(report.decode_s * _SECOND_NS))
+        if report.sound_buffer_s is not None:
+            self._sound_buffer.observe_ns(round(report.sound_buffer_s * _SECOND_NS))
         latency = report.latency
         if latency is not None and sum(latency.counts) <= frames_max:
             self._latency.merge(latency.counts, round(latency.mean_s * sum(latency.counts) * _SECOND_NS))

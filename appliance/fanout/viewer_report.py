@@ -38,7 +38,8 @@ class SeenLatency:
 class ViewerReport:
     """What one viewer saw within `seconds`, of which the page was visible for `visible_s`. A hidden page shows nothing and judges nothing.
 
-    `number`: the page's own, which the answer repeats. `latency` is None while the clocks are not known to agree; `buffer_s` and `decode_s`, means a frame, where nothing was decoded.
+    `number`: the page's own, which the answer repeats. `latency` is None while the clocks are not known to agree; `buffer_s` and `decode_s`, means a frame, where nothing was decoded; `sound_buffer_s`,
+    how long sound waits in the browser, where none came or the page does not say.
     `joined`: frames that had their metadata; `late`: it came after the frame had been replaced; `missing`: it never came.
     """
 
@@ -56,6 +57,7 @@ class ViewerReport:
     nacks: int
     buffer_s: float | None
     decode_s: float | None
+    sound_buffer_s: float | None
     latency: SeenLatency | None
     joined: int
     late: int
@@ -110,6 +112,7 @@ def _report(fields: dict) -> ViewerReport:
         nacks=_whole(fields, "nacks", COUNT_MAX),
         buffer_s=_number_or_none(fields, "buffer_seconds", DELAY_SECONDS_MAX),
         decode_s=_number_or_none(fields, "decode_seconds", DELAY_SECONDS_MAX),
+        sound_buffer_s=_number_or_none(fields, "sound_buffer_seconds", DELAY_SECONDS_MAX),
         latency=_latency(fields.get("latency")),
         joined=_whole(fields, "joined", COUNT_MAX),
         late=_whole(fields, "late", COUNT_MAX),

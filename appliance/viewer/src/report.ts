@@ -38,6 +38,7 @@ export interface Observed {
 
 const NO_SIGNAL: Signal = {
   codec: "", mimeType: "", packetsLost: 0, packetsReceived: 0, nacks: 0, freezes: 0, frozenSeconds: 0, bufferSeconds: 0, framesBuffered: 0, decodeSeconds: 0, framesDecoded: 0,
+  soundBufferSeconds: 0, soundSamples: 0,
 };
 
 /** Turns what was observed into reports, each about the time since the one before. */
@@ -80,6 +81,7 @@ export class Reports {
       nacks: Math.max(0, signal.nacks - this.signal.nacks),
       buffer_seconds: mean(signal.bufferSeconds - this.signal.bufferSeconds, signal.framesBuffered - this.signal.framesBuffered),
       decode_seconds: mean(signal.decodeSeconds - this.signal.decodeSeconds, signal.framesDecoded - this.signal.framesDecoded),
+      sound_buffer_seconds: mean(signal.soundBufferSeconds - this.signal.soundBufferSeconds, signal.soundSamples - this.signal.soundSamples),
       latency: latency(seen.latenciesMs),
       joined: now.joined - before.joined,
       late: now.late - before.late,

@@ -13,10 +13,14 @@ export interface Signal {
   framesBuffered: number;
   decodeSeconds: number;
   framesDecoded: number;
+  /** The sound's; none of it: 0. */
+  soundBufferSeconds: number;
+  soundSamples: number;
 }
 
 export async function readSignal(peer: RTCPeerConnection): Promise<Signal | null> {
   const report = await peer.getStats();
+  const sound = [...report.values()].find((entry) => entry.type === "inbound-rtp" && entry.kind === "audio");
   for (const entry of report.values()) {
     if (entry.type !== "inbound-rtp" || entry.kind !== "video") continue;
     const codec = report.get(entry.codecId) as { mimeType?: string; sdpFmtpLine?: string } | undefined;
@@ -32,6 +36,8 @@ export async function readSignal(peer: RTCPeerConnection): Promise<Signal | null
       framesBuffered: entry.jitterBufferEmittedCount ?? 0,
       decodeSeconds: entry.totalDecodeTime ?? 0,
       framesDecoded: entry.framesDecoded ?? 0,
+      soundBufferSeconds: sound?.jitterBufferDelay ?? 0,
+      soundSamples: sound?.jitterBufferEmittedCount ?? 0,
     };
   }
   return null;

@@ -12,7 +12,7 @@ import { retryWords } from "../src/wording.ts";
 
 const BEGUN: Totals = { atMs: 1_000, visibleMs: 0, frames: 0, freezes: 0, frozenMs: 0, joined: 0, late: 0, missing: 0 };
 const SIGNAL: Signal = {
-  codec: "H.264", mimeType: "video/h264", packetsLost: 0, packetsReceived: 0, nacks: 0, freezes: 0, frozenSeconds: 0, bufferSeconds: 0, framesBuffered: 0, decodeSeconds: 0, framesDecoded: 0,
+  codec: "H.264", mimeType: "video/h264", packetsLost: 0, packetsReceived: 0, nacks: 0, freezes: 0, frozenSeconds: 0, bufferSeconds: 0, framesBuffered: 0, decodeSeconds: 0, framesDecoded: 0, soundBufferSeconds: 0, soundSamples: 0,
 };
 const CONNECTION = {};
 
@@ -26,9 +26,9 @@ function next(reports: Reports, seen: Observed): Record<string, unknown> {
 
 test("a report is about the time since the one before", () => {
   const reports = new Reports(BEGUN);
-  const first = next(reports, observed({ atMs: 4_000, visibleMs: 3_000, frames: 150, joined: 149, late: 1 }, { packetsReceived: 1_400, nacks: 2, bufferSeconds: 0.6, framesBuffered: 150, decodeSeconds: 0.3, framesDecoded: 150 }));
+  const first = next(reports, observed({ atMs: 4_000, visibleMs: 3_000, frames: 150, joined: 149, late: 1 }, { packetsReceived: 1_400, nacks: 2, bufferSeconds: 0.6, framesBuffered: 150, decodeSeconds: 0.3, framesDecoded: 150, soundBufferSeconds: 9_600, soundSamples: 192_000 }));
   assert.deepEqual([first["number"], first["seconds"], first["visible_seconds"], first["frames"], first["joined"], first["late"]], [1, 3, 3, 150, 149, 1]);
-  assert.deepEqual([first["packets_received"], first["nacks"], first["buffer_seconds"], first["decode_seconds"]], [1_400, 2, 0.004, 0.002]);
+  assert.deepEqual([first["packets_received"], first["nacks"], first["buffer_seconds"], first["decode_seconds"], first["sound_buffer_seconds"]], [1_400, 2, 0.004, 0.002, 0.05]);
   const second = next(reports, observed({ atMs: 9_000, visibleMs: 8_000, frames: 400, joined: 399, late: 1 }, { packetsReceived: 3_700, nacks: 2, bufferSeconds: 0.6, framesBuffered: 150 }));
   assert.deepEqual([second["number"], second["seconds"], second["frames"], second["late"], second["packets_received"], second["nacks"]], [2, 5, 250, 0, 2_300, 0]);
   assert.deepEqual([second["buffer_seconds"], second["decode_seconds"], second["latency"], second["codec"]], [null, null, null, "h264"]);
@@ -38,7 +38,7 @@ test("the largest report is as small as the appliance wants it, and says nothing
   const huge = 999_999_999;
   const text = new Reports(BEGUN).next(observed(
     { atMs: huge * 10, visibleMs: huge * 10 - 7, frames: huge, freezes: huge, frozenMs: huge, joined: huge, late: huge, missing: huge },
-    { packetsLost: huge, packetsReceived: huge, nacks: huge, bufferSeconds: huge / 7, framesBuffered: 3, decodeSeconds: huge / 7, framesDecoded: 3 },
+    { packetsLost: huge, packetsReceived: huge, nacks: huge, bufferSeconds: huge / 7, framesBuffered: 3, decodeSeconds: huge / 7, framesDecoded: 3, soundBufferSeconds: huge / 7, soundSamples: 3 },
     { latenciesMs: Array.from({ length: 1_200 }, (_, index) => index * 2.1234567), width: 16_384, height: 16_384 },
   )).text;
   assert.ok(text.length < REPORT_OCTETS_MAX, `${text.length}`);

@@ -58,7 +58,7 @@ def test_a_report_moves_every_counter_of_its_audience(bench, clock, witness, see
     assert [seen(f"metadata_{name}_total") for name in ("joined", "late", "missing")] == [248, 1, 1]
     assert observed(bench, "latency_seconds") == (250, pytest.approx(250 * 0.037))
     assert observed(bench, "frames_per_second") == (1, 50.0)
-    assert observed(bench, "buffer_seconds") == (1, 0.004) and observed(bench, "decode_seconds") == (1, 0.002)
+    assert observed(bench, "buffer_seconds") == (1, 0.004) and observed(bench, "decode_seconds") == (1, 0.002) and observed(bench, "sound_buffer_seconds") == (1, 0.06)
     assert bench.stage.counters.histogram("appliance_viewer_latency_seconds", stream="scope", audience="class").snapshot()[0] == COUNTS
     assert bench.value("appliance_viewer_reports_total", stream="scope", audience="expert") == 0
 

@@ -12,7 +12,7 @@ from appliance.runtime.metrics import VIEWER_LATENCY_BUCKETS_S, VIEWER_MALFORMED
 PAGE = Path(__file__).parents[3] / "appliance" / "viewer" / "src" / "report.ts"
 COUNTS = [0, 0, 0, 200, 49, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
 GOOD = {"version": 1, "number": 7, "seconds": 5.0, "visible_seconds": 5.0, "codec": "h264", "width": 1280, "height": 720, "frames": 250, "freezes": 1,
-        "frozen_seconds": 0.2, "packets_received": 2260, "packets_lost": 3, "nacks": 5, "buffer_seconds": 0.004, "decode_seconds": 0.002,
+        "frozen_seconds": 0.2, "packets_received": 2260, "packets_lost": 3, "nacks": 5, "buffer_seconds": 0.004, "decode_seconds": 0.002, "sound_buffer_seconds": 0.06,
         "latency": {"p50": 0.036, "p95": 0.044, "max": 0.099, "mean": 0.037, "counts": COUNTS}, "joined": 248, "late": 1, "missing": 1}
 
 
@@ -33,15 +33,15 @@ def test_a_report_is_read_whole():
     assert (report.seconds, report.visible_s, report.frozen_s, report.freezes) == (5.0, 5.0, 0.2, 1)
     assert (report.codec, report.width, report.height, report.frames, report.frames_per_second) == ("h264", 1280, 720, 250, 50.0)
     assert (report.packets_received, report.packets_lost, report.nacks) == (2260, 3, 5)
-    assert (report.buffer_s, report.decode_s) == (0.004, 0.002) and not report.hidden
+    assert (report.buffer_s, report.decode_s, report.sound_buffer_s) == (0.004, 0.002, 0.06) and not report.hidden
     assert report.latency == SeenLatency(0.036, 0.044, 0.099, 0.037, tuple(COUNTS))
     assert (report.joined, report.late, report.missing) == (248, 1, 1)
     assert parse(json.dumps(GOOD).encode()) == report
 
 
 def test_what_the_page_does_not_know_is_none():
-    report = parse(changed(latency=None, buffer_seconds=None, decode_seconds=None))
-    assert report.latency is report.buffer_s is report.decode_s is None
+    report = parse(changed(latency=None, buffer_seconds=None, decode_seconds=None, sound_buffer_seconds=None))
+    assert report.latency is report.buffer_s is report.decode_s is report.sound_buffer_s is None
 
 
 def test_a_page_out_of_sight_says_so_and_has_no_frame_rate():
