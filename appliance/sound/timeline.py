@@ -39,7 +39,7 @@ class Timeline:
         self.rate_hz, self._frame_ticks = rate_hz, rate_hz // FRAMES_A_SECOND
         packet_ns = packet_ticks * _SECOND_NS // rate_hz
         captured_ns = clock.unwrap_rtp_timestamp(first_tick - mediaclk_offset & 0xFFFF_FFFF, came_tai_ns, rate_hz)
-        self._early_ns = captured_ns - came_tai_ns
+        self._early_ns, self._window_ns = captured_ns - came_tai_ns, window_ns
         self.by_arrival = not self.fits(window_ns)
         if self.by_arrival:
             captured_ns = came_tai_ns - packet_ns  # when a packet leaves, its last sample has just been captured
@@ -93,7 +93,14 @@ class Timeline:
             return True
         lag_ns, self._lag_ns = self._lag_ns, None
         self._lags.append((self.number, lag_ns))
-        return self._steer(lag_ns) if self.by_arrival else abs(self._first_delay_ns + lag_ns) <= CAPTURE_DISTANCE_NS_MAX
+        if self.by_arrival:
+            return self._steer(lag_ns) and not self._fits_after_all(lag_ns)
+        return abs(self._first_delay_ns + lag_ns) <= CAPTURE_DISTANCE_NS_MAX
+
+    def _fits_after_all(self, lag_ns: int) -> bool:
+        """Whether only the first packet was late, and the sender's time can be believed: well within the window, so that this is not asked for ever."""
+        early_ns = self._early_ns - lag_ns
+        return -self._window_ns[1] // 2 <= early_ns <= self._window_ns[0] // 2
 
     def _steer(self, lag_ns: int) -> bool:
         """Decides how much faster or slower the next second is read."""
