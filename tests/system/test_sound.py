@@ -117,6 +117,7 @@ def test_sound_that_stays_away_while_the_picture_comes_is_told_and_its_return_as
     said = "applianceViewer.state === 'live' && document.getElementById('reduced').checkVisibility() && document.getElementById('reduced').textContent"
     assert "The theatre's sound is interrupted" in page.wait(f"({said} || '').includes('interrupted') && {said}", 20)
     assert "interrupted" in page.evaluate("document.getElementById('toggle-sound').title")
+    assert page.evaluate("document.getElementById('state-label').textContent") == "Live, no sound"
     wait_until(lambda: sounding.metric("appliance_sound_lost") == 1, 5, "the loss in the metrics")
     wait_until(lambda: sounding.metric("appliance_stream_finding", reason="sound") == 1, 5, "the loss in the stream's status")
     sounding.stop_source()

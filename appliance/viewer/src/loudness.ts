@@ -17,8 +17,9 @@ export const SILENT_DB = -80;
 export const SILENT_MS = 10_000;
 /** The meter's left end. */
 const FLOOR_DB = -60;
-/** What needs no answer is said for so long. */
+/** A sentence covers some of the picture, so it is said for so long; an interruption's for longer, and the state beside the title goes on. */
 const SAID_MS = 6_000;
+const INTERRUPTION_SAID_MS = 15_000;
 
 export type Hearing = "coming" | "silent" | "interrupted";
 
@@ -60,8 +61,9 @@ export class Loudness {
 
   /** A sentence for who listens; "" while there is nothing to say. */
   note(nowMs: number): string {
-    if (this.hearing === "interrupted") return "The theatre's sound is interrupted. It returns by itself.";
-    if (nowMs - this.sinceMs > SAID_MS) return "";
+    const interrupted = this.hearing === "interrupted";
+    if (nowMs - this.sinceMs > (interrupted ? INTERRUPTION_SAID_MS : SAID_MS)) return "";
+    if (interrupted) return "The theatre's sound is interrupted. It returns by itself.";
     if (this.hearing === "silent") return "The theatre's sound is silent: its microphone may be off.";
     return this.wasInterrupted ? "The theatre's sound is back." : "";
   }

@@ -204,7 +204,11 @@ class Page implements Watched {
     this.panel.writeCompanions(this.watch.companions.sections(this.watch.chart));
     this.reduction.follow(this.watch.reporter.level, now);
     const live = this.liveSince !== null;
-    if (live) this.status.quality(wordingFor(phase, 0), this.reduction.reduced, [this.reduction.note(now), this.sound.note(now)].filter((note) => note !== "").join(" "));
+    if (live) {
+      const lacks = [this.reduction.reduced ? "reduced" : "", this.sound.interrupted ? "no sound" : ""].filter((word) => word !== "");
+      const notes = [this.reduction.note(now), this.sound.note(now)].filter((note) => note !== "");
+      this.status.quality(wordingFor(phase, 0), lacks, notes.join(" "));
+    }
     this.status.waiting(retryWords(phase, this.watch.player.nextAttemptInMs(now)));
     this.status.measure(this.watch.pace.latency(now), this.watch.pace.framesPerSecond(now), live, this.theatre?.fromCapture ?? true);
     if (!this.watch.joinable) this.controls.disableMarker();

@@ -54,6 +54,11 @@ export class Sound {
     this.name();
   }
 
+  /** Whether somebody listens and nothing comes. */
+  get interrupted(): boolean {
+    return this.heard && this.loudness.hearing === "interrupted";
+  }
+
   /** A sentence about the sound for who listens; "" for none. */
   note(nowMs: number): string {
     return this.heard ? this.loudness.note(nowMs) : "";

@@ -43,10 +43,10 @@ export class Status {
     this.next.hidden = words === "";
   }
 
-  /** `reduced`: the picture is live, but a lesser one than the stream's; `note`: a sentence about it, "" for none. */
-  quality(wording: Wording, reduced: boolean, note: string): void {
-    write(this.label, reduced ? `${wording.label}, reduced` : wording.label);
-    this.pill.dataset["tone"] = reduced ? "warn" : wording.tone;
+  /** `lacks`: what the live stream is short of, such as "reduced"; `note`: a sentence about it, "" for none. */
+  quality(wording: Wording, lacks: readonly string[], note: string): void {
+    write(this.label, [wording.label, ...lacks].join(", "));
+    this.pill.dataset["tone"] = lacks.length > 0 ? "warn" : wording.tone;
     write(this.reduced, note);
     this.reduced.hidden = note === "";
   }
