@@ -1,6 +1,7 @@
 """Lip-sync as a person has it: how much later than the flash on the screen the beep of the same instant leaves a real Chromium for the speaker."""
 import json
 import time
+from collections import Counter
 from pathlib import Path
 
 from appliance.source.scene import FLASH_AT
@@ -34,7 +35,10 @@ def sound(table, folder, seconds=30, settle_s=SETTLE_S):
         time.sleep(seconds)
         notes, after = page.evaluate("soundNotes"), page.evaluate("soundTotals()")
         page.close()
-        sent = {float(dict(labels)["le"]): count for (name, labels), count in theatre.metrics().items() if name == "appliance_fanout_sound_latency_seconds_bucket"}
+        sent = Counter()  # by every worker
+        for (name, labels), count in theatre.metrics().items():
+            if name == "appliance_fanout_sound_latency_seconds_bucket":
+                sent[float(dict(labels)["le"])] += count
     to_speaker_ms = _mean_ms(settled["playout"], after["playout"], "totalPlayoutDelay", "totalSamplesCount")
     found, first = apart_ms(notes, to_speaker_ms), apart_ms(joining, to_speaker_ms)
     for share in (50, 95):
