@@ -163,7 +163,7 @@ def test_skips_now_and_then_are_no_reason():
 
 def seen(p50_s, hidden=False):
     return ViewerReport(number=1, seconds=5.0, visible_s=1.0 if hidden else 5.0, codec="h264", width=1280, height=720, frames=250, freezes=0, frozen_s=0.0,
-                        packets_received=2000, packets_lost=0, nacks=0, buffer_s=None, decode_s=None,
+                        packets_received=2000, packets_lost=0, nacks=0, buffer_s=None, decode_s=None, sound_buffer_s=None,
                         latency=None if p50_s is None else SeenLatency(p50_s, p50_s, p50_s, p50_s, (1,)), joined=0, late=0, missing=0)
 
 
