@@ -6,6 +6,7 @@ from appliance import clock
 from appliance.ingest.intake import Intake
 from appliance.protocol import rfc4175
 from appliance.runtime.counters import Cell, Counters
+from appliance.runtime.log import GoodNews
 from appliance.runtime.metrics import FRAMES_DROPPED, INGEST_REFUSALS, INGEST_STAMPS
 
 STAMP_INTERVAL_NS = 1_000_000_000
@@ -133,12 +134,12 @@ class Accounts:
             return []
         if silent:
             return [f"path {silent[0]} brings nothing; the picture goes on by path {alive[0]} and is unprotected"]
-        return ["both paths bring the picture: it is protected"]
+        return [GoodNews("both paths bring the picture: it is protected")]
 
     def _remarks(self, totals: dict[str, int]) -> list[str]:
         remarks = []
         if totals["restarts"] > self._totals.seen("restarts"):
             remarks.append("the sender restarted (another SSRC, sequence or time); following it")
         if totals["outages"] > self._totals.seen("outages"):
-            remarks.append("the sender is back after a silence")
+            remarks.append(GoodNews("the sender is back after a silence"))
         return remarks

@@ -33,7 +33,7 @@ class MismatchWatch:
             if self._fit.good:
                 assembly.end_survey()
                 self._surveyed_ns = None
-                self._log.warning("what arrives fits the SDP again")
+                self._log.info("what arrives fits the SDP again")
             else:
                 assembly.survey()
                 self._surveyed_ns, self._surveys = now_ns, 0

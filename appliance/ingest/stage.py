@@ -13,6 +13,7 @@ from appliance.protocol import rfc4175
 from appliance.protocol.sdp import PATHS, VideoFlow
 from appliance.runtime.belief import Belief
 from appliance.runtime.counters import Counters
+from appliance.runtime.log import tell
 from appliance.runtime.metrics import INGEST_BACKENDS
 from appliance.runtime.ring import RingWriter
 from appliance.runtime.stage import Stage
@@ -42,8 +43,7 @@ def run(stage: Stage) -> None:
             if intake.keep(clock.monotonic_ns()):
                 _show_backend(stage.counters, intake)
                 stage.log.warning(intake.choice)
-            for remark in accounts.move(intake):
-                stage.log.warning(remark)
+            tell(stage.log, accounts.move(intake))
             mismatch.look(intake.assembly, clock.monotonic_ns())
 
 

@@ -16,6 +16,7 @@ from appliance.protocol.duplication import PathMerge
 from appliance.protocol.sdp import MetadataFlow
 from appliance.runtime.belief import Belief
 from appliance.runtime.counters import Counters
+from appliance.runtime.log import GoodNews, tell
 from appliance.runtime.multicast import Membership, open_receiver
 from appliance.runtime.stage import Stage
 from appliance.runtime.websocket import WebSocketReceiver
@@ -55,7 +56,7 @@ def run(stage: Stage) -> None:
             for entrance in entrances:
                 entrance.keep(now_ns)
             if remark := concord.tick(now_ns):
-                stage.log.warning(remark)
+                tell(stage.log, [remark])
 
 
 class Entrance:
@@ -133,4 +134,4 @@ class Concord:
         if not changed:
             return ""
         return ("the metadata flows of this stream name different patients or studies; the picture's own is shown" if conflicting
-                else "the metadata flows of this stream name one patient again")
+                else GoodNews("the metadata flows of this stream name one patient again"))

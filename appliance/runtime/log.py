@@ -2,6 +2,7 @@
 import logging
 import os
 import sys
+from collections.abc import Iterable
 
 _JOURNAL_PRIORITY = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
@@ -22,3 +23,13 @@ def start(level: int = logging.INFO) -> None:
     else:
         output.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[output])
+
+
+class GoodNews(str):
+    """A remark after which there is less to mend than before."""
+
+
+def tell(log: logging.Logger, remarks: Iterable[str]) -> None:
+    """Logs what a person should read: good news as information, all else as warnings."""
+    for remark in remarks:
+        log.log(logging.INFO if isinstance(remark, GoodNews) else logging.WARNING, "%s", remark)

@@ -93,7 +93,7 @@ class Membership:
             self._lost = True
             return
         if self._lost or index != self.index:
-            _log.warning("%s can be received again: %s is back", self._flow.group, self.interface)
+            _log.info("%s can be received again: %s is back", self._flow.group, self.interface)
         self.index, self._lost = index, False
 
 

@@ -5,6 +5,7 @@ from collections.abc import Hashable
 from appliance.protocol import pcm
 from appliance.protocol.sdp import AudioFlow
 from appliance.runtime.counters import Cell, Counters
+from appliance.runtime.log import GoodNews
 from appliance.runtime.metrics import SOUND_DRIFTS
 from appliance.sound.timeline import Timeline
 from cext.sound import Listening, Tape
@@ -89,7 +90,7 @@ class Accounts:
             remarks.append(f"packets have another length than the {flow.packet_us} us that the SDP says; they are played all the same")
         lost = now_ns - self._heard_ns > LOST_AFTER_NS
         if lost != self._was_lost:
-            remarks.append(f"no sound comes from {flow.group}:{flow.port}" if lost else "the sound is back")
+            remarks.append(f"no sound comes from {flow.group}:{flow.port}" if lost else GoodNews("the sound is back"))
         self._was_lost = lost
         return remarks
 

@@ -2,7 +2,6 @@
 
 Invariant: Python works once a frame of 10 ms, and encodes only while somebody listens. Loss becomes silence, never noise and never a wait.
 """
-import logging
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from appliance.protocol import channel_order
 from appliance.protocol.sdp import AudioFlow
 from appliance.runtime.belief import TRUSTED_WINDOW_NS, Belief
 from appliance.runtime.counters import Counters
+from appliance.runtime.log import tell
 from appliance.runtime.multicast import Membership, open_receiver
 from appliance.runtime.ring import RingWriter
 from appliance.runtime.stage import Stage
@@ -95,6 +95,7 @@ class Sound:
         # Each frame can be decoded by itself, as a keyframe can.
         flags = KEYFRAME | (INCOMPLETE if has_holes else 0) | (DISCONTINUITY if self._discontinuity else 0)
         self._discontinuity = False
+        published_tai_ns = clock.tai_ns()
         for writer in self._writers:
             slot = writer.claim()
             if slot is None:
@@ -105,7 +106,7 @@ class Sound:
             slot.number, slot.flags, slot.payload_bytes, slot.rows_missing = self._unit_number, flags, len(unit), 0
             slot.rtp_timestamp = timeline.number * FRAME_SAMPLES - LOOKAHEAD_SAMPLES & 0xFFFF_FFFF
             slot.capture_tai_ns = slot.first_packet_tai_ns = capture_tai_ns
-            slot.publish_tai_ns = published_tai_ns = clock.tai_ns()
+            slot.publish_tai_ns = published_tai_ns
             slot.publish()
         self._latency.observe_ns(published_tai_ns - capture_tai_ns)
 
@@ -132,7 +133,7 @@ def run(stage: Stage) -> None:
                 sound.believe(belief.window_ns)
             if sound.step(listening.run(sound.wanted, WAKE_NS)):
                 accounts.heard(clock.monotonic_ns())
-            _tell(stage.log, accounts.move(tape, listening, sound.timeline, clock.monotonic_ns()))
+            tell(stage.log, accounts.move(tape, listening, sound.timeline, clock.monotonic_ns()))
             for leg, membership in enumerate(memberships):
                 membership.keep(listening.datagrams(leg), clock.monotonic_ns())
 
@@ -166,8 +167,3 @@ def make_tape(flow: AudioFlow, stream: StreamConfig) -> Tape:
     """The tape of a flow, mixed down as the configuration says, or else as the SDP's channel order does."""
     gains = channel_order.chosen_gains(flow.channels, stream.audio_channels) if stream.audio_channels else channel_order.gains(flow.groups)
     return Tape(gains=gains, depth=flow.depth, rate_hz=flow.rate_hz, packet_ticks=flow.packet_ticks, payload_type=flow.payload_type, output_hz=RATE_HZ)
-
-
-def _tell(log: logging.Logger, remarks: list[str]) -> None:
-    for remark in remarks:
-        log.warning(remark)

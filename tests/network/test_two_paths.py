@@ -1,4 +1,5 @@
 """A flow by two cables (ST 2022-7), by packet ring and by socket: losses that the other makes up for, cables that are cut and mended, interfaces that are missing."""
+import logging
 import random
 import time
 from contextlib import contextmanager
@@ -139,6 +140,7 @@ def test_with_ten_percent_lost_on_each_path_every_frame_that_came_is_whole(cable
 
 @pytest.mark.parametrize("cut", ["a", "b"])
 def test_a_cable_is_cut_and_mended_and_nothing_is_lost(cables, receiving, cut, caplog):
+    caplog.set_level(logging.INFO)
     interface = {"a": THEATRE, "b": SECOND_THEATRE}[cut]
     with receiving(two_legged()) as (ingest, sender):
         def alive():

@@ -59,6 +59,7 @@ def test_a_lie_is_found_out_within_a_second_and_named(lie, counters, caplog):
 
 
 def test_what_fits_again_is_shown_again(counters, caplog):
+    caplog.set_level(logging.INFO)
     bench, wrong = Assembled(PROMISED), Camera(VideoFormat(160, 90), (40,))
     watch = MismatchWatch(counters, logging.getLogger("test"), PROMISED, bench.monotonic_ns)
     for _ in range(60):

@@ -150,6 +150,7 @@ def test_a_silent_group_is_joined_again_without_harm_and_without_a_word(port, ca
 
 
 def test_an_interface_that_is_missing_is_logged_once_and_tried_until_it_is_back(port, caplog):
+    caplog.set_level(logging.INFO)
     group = "239.83.14.12"
     with open_receiver(flow(port, group), "lo", BUFFER_BYTES) as receiver:
         membership = Membership(receiver, flow(port, group), "lo")

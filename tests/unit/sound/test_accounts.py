@@ -4,6 +4,7 @@ import socket
 import pytest
 
 from appliance.protocol import sdp
+from appliance.runtime.log import GoodNews
 from appliance.sound.accounts import Accounts
 from cext.sound import Listening
 from tests.musician import Musician, Taped
@@ -53,4 +54,5 @@ def test_what_is_lost_is_not_called_silent(accounted):
     told = [second(None) for _ in range(3)]
     assert shown("lost") == 1 and shown("silent_seconds") == 0 and shown("peak_ratio") == 0
     assert sum(map(len, told)) == 1 and "no sound comes from 239.1.2.5:5008" in str(told)
-    assert second(0.5) == ["the sound is back"]
+    [news] = second(0.5)
+    assert news == "the sound is back" and isinstance(news, GoodNews) and not isinstance(sum(told, [])[0], GoodNews)
