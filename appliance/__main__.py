@@ -3,18 +3,23 @@
 Modules are imported when their command is known, so that a stage starts in a fraction of a second.
 """
 import argparse
+import os
+import select
 import sys
 from pathlib import Path
 
 from appliance.errors import ApplianceError, ConfigurationError
 
 EXIT_FAILURE, EXIT_CONFIGURATION = 1, 2
+EXIT_PIPE = 141  # as a shell shows SIGPIPE
 
 
 def main() -> None:
     """Runs one command. Exit status: 0 done, 1 failed while running, 2 something a person wrote cannot be used."""
     try:
-        sys.exit(_command(sys.argv[1:]))
+        status = _command(sys.argv[1:])
+        print(end="", flush=True)
+        sys.exit(status)
     except ConfigurationError as error:
         for problem in error.problems:
             print(f"appliance: {problem}", file=sys.stderr)
@@ -22,8 +27,20 @@ def main() -> None:
     except ApplianceError as error:
         print(f"appliance: {error}", file=sys.stderr)
         sys.exit(EXIT_FAILURE)
+    except BrokenPipeError:
+        if not _reader_gone():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end, and would complain
+        sys.exit(EXIT_PIPE)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _reader_gone() -> bool:
+    """Whether whoever read the output has seen enough, as `head` has."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def _command(arguments: list[str]) -> int:
@@ -62,7 +79,7 @@ def _run(options: argparse.Namespace) -> None:
     topology, waiting = check(config)
     for stream in config.streams:
         if stream.name in waiting:
-            logging.getLogger(stream.name).warning("the stream waits: %s", waiting[stream.name])
+            logging.getLogger(stream.name).warning("%s The stream waits.", waiting[stream.name])
         else:
             for note in notes(stream, topology):
                 logging.getLogger(stream.name).warning("%s", note)
@@ -110,6 +127,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
     status = add("status", "Show how the running appliance is doing.", _status)
     add_config(status)
     status.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    status.add_argument("--url", default="", metavar="URL", help="the appliance's metrics address, such as http://127.0.0.1:9464, in place of its configuration")
     token = add("token", "Print a bearer token for a viewer.", _token)
     add_config(token)
     token.add_argument("--role", required=True, choices=("expert", "student"), help="expert: sees who the patient is; student: does not")

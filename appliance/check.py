@@ -6,6 +6,7 @@ import argparse
 import errno
 import ipaddress
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,9 +42,16 @@ def run(options: argparse.Namespace) -> int:
                  else ", no sound"))
         for note in notes(stream, topology):
             print(f"    note: {note}")
-    for note in encoder_notes(config.encoder) + hospital_notes(config):
+    for note in state_notes(config) + encoder_notes(config.encoder) + hospital_notes(config):
         print(f"  note: {note}")
     return 0
+
+
+def state_notes(config: Config) -> list[str]:
+    """What is not as it should be where keys and certificate lie, and keeps nothing from running."""
+    folder = config.server.state_dir
+    open_to = [f"others than its owner may look into {folder}; run: chmod 700 {folder}"] if folder.exists() and folder.stat().st_mode & 0o055 else []
+    return open_to + [note for note in (certificate.check(config.server),) if note]
 
 
 def hospital_notes(config: Config) -> list[str]:
@@ -159,7 +167,7 @@ def _check_own_address(where: str, address: str) -> None:
 
 
 def _check_ports(config: Config) -> None:
-    if status.health(config) is not None:
+    if status.health(status.url_of(config)) is not None:
         return  # the appliance runs with this configuration: the ports are in use by itself
     problems: list[str] = []
     server = config.server
@@ -181,7 +189,7 @@ def _check_media_addresses(config: Config) -> None:
 
 def _check_media_ports(config: Config) -> None:
     server, ports = config.server, config.server.media_ports
-    if ports is None or status.health(config) is not None:
+    if ports is None or status.health(status.url_of(config)) is not None:
         return  # the system chooses, or the appliance that runs uses them itself
     needed = 1 if ports.count == 1 else server.viewers_max
     for address in server.media_addresses or ("0.0.0.0", "::"):
@@ -209,6 +217,10 @@ def _check_state_dir(config: Config) -> None:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise ConfigurationError(f"[server] state_dir {folder}", "a folder", f"{existing}, which is a file", remedy)
+    mode = existing.stat().st_mode
+    if existing == folder and mode & 0o022:
+        raise ConfigurationError(f"[server] state_dir {folder}", "a folder that its owner alone may write to",
+                                 f"mode {stat.S_IMODE(mode):o}, with which others can put keys of their own there", f"Run: chmod 700 {folder}")
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
@@ -219,8 +231,8 @@ def _check_state_dir(config: Config) -> None:
 def _check_keys(config: Config) -> None:
     """The keys that are there already; missing ones are made on the first run."""
     server, key = config.server, config.server.state_dir / "token.key"
-    certificate.check(server)
     with _readable(server.state_dir):
+        certificate.check(server)
         mode = key.stat().st_mode if key.exists() else None
     if mode is not None:
         tokens.signing_key(server.state_dir)

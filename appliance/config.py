@@ -38,6 +38,8 @@ RECEPTIONS = ("auto", "packet-ring", "socket")
 SOUND_FOR = ("expert", "everyone")
 AUDIO_CHANNEL_MAX = 64
 
+_METRICS_DEFAULT = "127.0.0.1:9464"
+_METRICS_LINE = re.compile(r"""^[ \t]*metrics[ \t]*=[ \t]*["']([^"'\n]*)["']""", re.MULTILINE)
 _TITLE_EXPECTED = f"1 to {TITLE_CHARACTERS_MAX} printable characters"
 _STREAM_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _INTERFACE_NAME = re.compile(r"[^\s/:]{1,15}")  # Source: dev_valid_name() in Linux net/core/dev.c; ':' marks an alias
@@ -186,8 +188,9 @@ def parse(text: str, path: Path) -> Config:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         # A file nested deeper than the interpreter's stack is not TOML that a person wrote; it is refused like any other.
-        remedy = "Mend the line and try again."
-        raise ConfigurationError(str(path), "TOML (https://toml.io)", str(error) or "too deep nesting", remedy) from error
+        said, _, place = str(error).removesuffix(")").partition(" (at ")
+        raise ConfigurationError(f"{path}, {place}" if place else str(path), "TOML (https://toml.io)", f"a mistake: {said or 'too deep nesting'}",
+                                 "Mend the line and try again.") from error
     problems: list[str] = []
     top = Table(values, "", path, problems)
     server = _server(top.table("server"), _ice_servers(top))
@@ -198,6 +201,15 @@ def parse(text: str, path: Path) -> Config:
     if problems:
         raise ConfigurationError.of(problems)
     return Config(path, server, encoder, streams, worklist, pacs)
+
+
+def metrics_address(path: Path) -> tuple[str, int]:
+    """Host and port of /metrics by a file that load() refuses: from its line, if that can be found; else the default."""
+    try:
+        line = _METRICS_LINE.search(_read(path))
+    except ConfigurationError:
+        line = None
+    return Table({"metrics": line[1]} if line else {}, "", path, []).address("metrics", _METRICS_DEFAULT)
 
 
 def example() -> str:
@@ -228,7 +240,7 @@ def _read(path: Path) -> str:
 
 def _server(table: Table, ice_servers: tuple[IceServer, ...]) -> ServerConfig:
     listen_host, listen_port = table.address("listen", "127.0.0.1:8443")
-    metrics_host, metrics_port = table.address("metrics", "127.0.0.1:9464")
+    metrics_host, metrics_port = table.address("metrics", _METRICS_DEFAULT)
     if (listen_host, listen_port) == (metrics_host, metrics_port):
         table.report("metrics", "another address than listen has", f"{metrics_host}:{metrics_port} for both")
     certificate, certificate_key = table.path("certificate"), table.path("certificate_key")

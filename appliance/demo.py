@@ -108,7 +108,7 @@ def wait_healthy(config: Config, *processes: subprocess.Popen, limit_s: float = 
     while time.monotonic() < deadline:
         if any(process.poll() is not None for process in processes):
             raise ApplianceError("the appliance did not start; the lines above say why")
-        reasons = status.health(config)
+        reasons = status.health(status.url_of(config))
         if reasons == []:
             return
         time.sleep(0.1)

@@ -105,6 +105,12 @@ def problems(segment: Segment | Segments) -> list[str]:
     return found
 
 
+def _waits(name: str, reason: str) -> str:
+    """Why a stream cannot begin, without its name in every sentence of the reason."""
+    own = f'stream "{name}", '
+    return f"stream {name} waits: {reason.replace(own, '')}"
+
+
 def application(segment: Segment | Segments, stage: Stage | None = None, monitor: Monitor | None = None) -> web.Application:
     """The HTTP application; the stage says which streams wait, and what a person should know, the monitor how streams and clock are."""
     registry = CollectorRegistry()
@@ -116,7 +122,7 @@ def application(segment: Segment | Segments, stage: Stage | None = None, monitor
 
     async def healthz(_: web.Request) -> web.Response:
         waiting, remarks = (stage.waiting, stage.remarks) if stage else ({}, ())
-        reasons = problems(segment) + [f"stream {name} waits: {reason}" for name, reason in waiting.items()]
+        reasons = problems(segment) + [_waits(name, reason) for name, reason in waiting.items()]
         streams = {name: {"status": stream["status"][OVERALL], "reasons": [finding["sentence"] for finding in stream["findings"]]}
                    for name, stream in document()["streams"].items()}
         # 503 is for what keeps stages from running. What a theatre sends, or does not, is no fault of this machine.

@@ -104,6 +104,7 @@ class StreamMonitor:
                      "sdp_grandmaster": ptp.identity_text(wanted.grandmaster) if wanted and wanted.grandmaster is not None else None,
                      "sdp_domain": wanted.domain if wanted else None},
             "sender_type_promised": self.flow.sender_type,
+            "frames_per_second_promised": round(float(self.flow.format.picture_rate), 3),
             "metadata": {"describes": self._describes, "flows_silent": _sum(self._said["flows_silent"]),
                          "one_patient": not _sum(self._said["subject_conflict"])} if self.stream.metadata else None,
         }

@@ -22,6 +22,7 @@ from appliance.errors import ConfigurationError
 LIFETIME = datetime.timedelta(days=825)  # Source: Apple's and CA/B Forum's old limit; browsers refuse a longer one
 RENEWED_BEFORE = datetime.timedelta(days=30)
 _CLOCK_TOLERANCE = datetime.timedelta(days=1)
+NONE_YET = "there is none yet"
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
@@ -29,19 +30,30 @@ def tls_context(server: ServerConfig, log: logging.Logger) -> ssl.SSLContext:
     """A server context, TLS 1.2 or newer. ConfigurationError if the certificate cannot be used or made."""
     if server.certificate and server.certificate_key:
         return _context(server.certificate, server.certificate_key)
-    certificate, key = server.state_dir / "certificate.pem", server.state_dir / "certificate.key"
+    certificate, key = _self_signed_paths(server)
     names = _names(server.listen_host)
     reason = why_remake(certificate, key, names, datetime.datetime.now(datetime.UTC))
+    if reason == NONE_YET:
+        log.info("making a self-signed certificate in %s", server.state_dir)
+    elif reason:
+        log.warning("making another self-signed certificate in %s, about which every browser asks its user again: %s", server.state_dir, reason)
     if reason:
-        log.info("making a self-signed certificate in %s: %s", server.state_dir, reason)
         _write_self_signed(certificate, key, names)
     return _context(certificate, key)
 
 
-def check(server: ServerConfig) -> None:
-    """ConfigurationError if the certificate of the configuration cannot be used. Makes nothing."""
+def check(server: ServerConfig) -> str:
+    """What to know of a self-signed certificate that cannot be kept, or ""; ConfigurationError if the configuration's cannot be used. Makes nothing."""
     if server.certificate and server.certificate_key:
         _context(server.certificate, server.certificate_key)
+        return ""
+    reason = why_remake(*_self_signed_paths(server), _names(server.listen_host), datetime.datetime.now(datetime.UTC))
+    kept = reason in ("", NONE_YET)
+    return "" if kept else f"the self-signed certificate in {server.state_dir} is made anew at the next start, and every browser asks whether to go on: {reason}"
+
+
+def _self_signed_paths(server: ServerConfig) -> tuple[Path, Path]:
+    return server.state_dir / "certificate.pem", server.state_dir / "certificate.key"
 
 
 def _context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -61,8 +73,8 @@ def _context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 def why_remake(certificate: Path, key: Path, names: list[str], now: datetime.datetime) -> str:
     """Why the self-signed certificate cannot be kept, in a few words; "" if it can."""
-    if not certificate.exists() or not key.exists():
-        return "there is none yet"
+    if not certificate.exists() and not key.exists():
+        return NONE_YET
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
         private = serialization.load_pem_private_key(key.read_bytes(), None)

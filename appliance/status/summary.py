@@ -2,17 +2,36 @@
 
 Its shape is what `appliance status --json` prints: names are added, never changed.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from appliance.config import Config
+from appliance.config import StreamConfig
 
 INCOMPLETE_SHARE_MAX = 0.5  # more, and the picture is called bad
 AUDIENCES = ("expert", "class")
+WAITS = "waits for its SDP, or for memory"
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 _PATH_COUNTS = ("packets_total", "packets_lost_total", "packets_recovered_total", "packets_reordered_total", "packets_duplicate_total", "packets_late_total",
                 "packets_malformed_total", "packets_refused_total", "kernel_drops_total")
+
+
+class Running(NamedTuple):
+    """A stream as its series name it: without a title."""
+
+    name: str
+    title: str
+    audio: bool
+    metadata: bool
+
+
+def running(samples: Samples) -> list[Running]:
+    """The streams of an appliance whose configuration is not at hand, in the order of their names."""
+    having = {metric: {dict(labels)["stream"] for name, labels in samples if name == metric}
+              for metric in ("appliance_stream_waiting", "appliance_sound_lost", "appliance_metadata_stale")}
+    every, audio, metadata = having.values()
+    return [Running(name, "", name in audio, name in metadata) for name in sorted(every)]
 
 
 class _Scrapes:
@@ -38,7 +57,7 @@ class _Scrapes:
         return next((value for value, on in self.values(name, label, **labels).items() if on), None)
 
 
-def summary(config: Config, reasons: list[str], before: Samples, after: Samples, seconds: float, judgement: dict | None = None) -> dict:
+def summary(streams: Sequence[StreamConfig | Running], reasons: list[str], before: Samples, after: Samples, seconds: float, judgement: dict | None = None) -> dict:
     """Health, clock, streams and stages. Rates are per second between the two scrapes; `judgement`: the exporter's /status."""
     scrapes, judgement = _Scrapes(before, after, seconds), judgement or {"clock": None, "streams": {}}
     bounds = {bound for name, labels in after if name == "appliance_viewer_latency_seconds_bucket" and (bound := dict(labels)["le"]) != "+Inf"}
@@ -48,18 +67,18 @@ def summary(config: Config, reasons: list[str], before: Samples, after: Samples,
             return seconds * scrapes.rate(f"appliance_viewer_{name}", stream=stream, audience=audience, **labels)
         return _seen(gain, bounds)
 
-    streams = [_stream(stream.name, stream.title, scrapes) | {"seen": {audience: seen(stream.name, audience) for audience in AUDIENCES}}
-               | _judged(judgement["streams"].get(stream.name)) | {"paths": _paths(stream.name, scrapes), "sound": _sound(stream.name, scrapes) if stream.audio else None,
-                "metadata": _metadata(stream.name, scrapes) if stream.metadata else None}
-               for stream in config.streams]
-    reasons = reasons + [f"stream {stream['name']}: {stream['picture']}" for stream in streams if stream["picture"] != "good"]
+    told = [_stream(stream.name, stream.title, scrapes) | {"seen": {audience: seen(stream.name, audience) for audience in AUDIENCES}}
+            | _judged(judgement["streams"].get(stream.name)) | {"paths": _paths(stream.name, scrapes), "sound": _sound(stream.name, scrapes) if stream.audio else None,
+             "metadata": _metadata(stream.name, scrapes) if stream.metadata else None}
+            for stream in streams]
+    reasons = reasons + [f"stream {stream['name']}: {stream['picture']}" for stream in told if stream["picture"] not in ("good", WAITS)]
     stages = sorted({dict(labels)["stage"] for name, labels in after if name == "appliance_stage_ready"})
     return {
         "healthy": not reasons,
         "reasons": reasons,
         "remarks": judgement.get("remarks", []),
         "clock": judgement["clock"],
-        "streams": streams,
+        "streams": told,
         "stages": [{"name": stage, "ready": bool(scrapes.total("appliance_stage_ready", stage=stage)),
                     "cpu_percent": round(100 * scrapes.rate("appliance_stage_cpu_seconds_total", stage=stage)),
                     "resident_mib": round(scrapes.total("appliance_stage_resident_bytes", stage=stage) / 2**20),
@@ -72,7 +91,8 @@ def _stream(name: str, title: str, scrapes: _Scrapes) -> dict:
     frames, incomplete = rate("appliance_ingest_frames_total", stream=name), rate("appliance_ingest_frames_incomplete_total", stream=name)
     refused = rate("appliance_ingest_packets_malformed_total", stream=name)
     return {"name": name, "title": title,
-            "picture": _picture(frames, incomplete, refused, bool(total("appliance_ingest_mismatch", stream=name))),
+            "picture": WAITS if total("appliance_stream_waiting", stream=name)
+            else _picture(frames, incomplete, refused, bool(total("appliance_ingest_mismatch", stream=name))),
             "frames_per_second": round(frames, 1),
             "frames_incomplete_per_second": round(incomplete, 1),
             "packets_per_second": round(rate("appliance_ingest_packets_total", stream=name)),
@@ -86,7 +106,8 @@ def _judged(document: dict | None) -> dict:
     """The exporter's words for a stream; None and none where it has not spoken yet."""
     document = document or {}
     return {"status": document.get("status"), "findings": document.get("findings", []), "transitions": document.get("transitions"),
-            "time": document.get("time"), "sender_type_promised": document.get("sender_type_promised")}
+            "time": document.get("time"), "sender_type_promised": document.get("sender_type_promised"),
+            "frames_per_second_promised": document.get("frames_per_second_promised")}
 
 
 def _paths(stream: str, scrapes: _Scrapes) -> list[dict]:

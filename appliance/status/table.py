@@ -8,6 +8,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from appliance.status.summary import WAITS
+
 PIPE_COLUMNS = 110
 """A pipe has no width of its own; a mail or a ticket shows so much."""
 _COLOURS = {"healthy": "green", "partially healthy": "yellow", "unhealthy": "red", "inactive": "dim"}
@@ -49,8 +51,11 @@ def _parts(found: dict) -> Iterator[RenderableType]:
 
 
 def _stream(stream: dict) -> Iterator[RenderableType]:
-    status = (stream["status"] or {}).get("overall", "not judged yet")
+    waits = stream["picture"] == WAITS
+    status = WAITS if waits else (stream["status"] or {}).get("overall", "not judged yet")
     yield Text.assemble((stream["name"], "bold"), f"  {stream['title']}: " if stream["title"] else ": ", (status, _COLOURS.get(status, "")))
+    if waits:
+        return  # nothing of it runs; why is said above
     for finding in stream["findings"]:
         particulars = f" ({finding['particulars']})" if finding["particulars"] else ""
         yield Padding(Text.assemble((finding["status"], _COLOURS[finding["status"]]), f": {finding['sentence']}{particulars}"), (0, 0, 0, 2))
@@ -60,7 +65,8 @@ def _stream(stream: dict) -> Iterator[RenderableType]:
         rows.append(("status", Text(", ").join(Text.assemble(f"{label} ", (word, _COLOURS[word])) for label, word in words)))
     holes = f", {stream['frames_incomplete_per_second']} with holes" if stream["frames_incomplete_per_second"] else ""
     dropped = f"; {stream['frames_dropped']:,} dropped in the appliance" if stream["frames_dropped"] else ""
-    rows.append(("picture", Text(f"{stream['picture']}; {stream['frames_per_second']} frames/s{holes}{dropped}")))
+    promised = f" of {stream['frames_per_second_promised']:g}" if stream["frames_per_second_promised"] else ""
+    rows.append(("picture", Text(f"{stream['picture']}; {stream['frames_per_second']}{promised} frames/s{holes}{dropped}")))
     refused = f", {stream['packets_refused_per_second']:,} refused" if stream["packets_refused_per_second"] else ""
     rows.append(("packets", Text(f"{stream['packets_per_second']:,} a second{refused}; {stream['packets_lost']:,} lost since the start")))
     for path in stream["paths"]:

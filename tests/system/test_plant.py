@@ -136,7 +136,7 @@ def room_runs(plant):
 def test_a_device_that_does_not_answer_keeps_no_other_theatre_dark(plant, page):
     status, reasons = plant.healthz()
     assert status == 503 and len(reasons) == 1
-    assert reasons[0].startswith("stream room waits") and plant.device.url in reasons[0]
+    assert reasons[0].startswith("stream room waits: video: expected an SDP at ") and plant.device.url in reasons[0]
     assert plant.metric("appliance_stream_waiting", stream="room") == 1 and plant.metric("appliance_stream_waiting", stream="endoscope") == 0
     with undisturbed(plant, page):
         plant.device.switch_on(*SMALL)

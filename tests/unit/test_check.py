@@ -139,6 +139,25 @@ def test_a_key_that_others_can_read_is_a_problem(folder):
     check.check(config.load(folder / "appliance.toml"))
 
 
+def test_a_state_dir_that_others_may_write_to_is_a_problem_and_one_that_they_may_read_a_note(folder, capsys):
+    state = folder / "state"
+    state.mkdir()
+    state.chmod(0o777)
+    [problem] = problems(folder)
+    assert "its owner alone may write to, got mode 777" in problem and problem.endswith(f"Run: chmod 700 {state}")
+    for mode, noted in ((0o755, True), (0o700, False)):
+        state.chmod(mode)
+        assert check.run(argparse.Namespace(config=folder / "appliance.toml")) == 0
+        assert ("may look into" in capsys.readouterr().out) == noted
+
+
+def test_a_certificate_that_will_be_replaced_is_noted(folder, capsys):
+    (folder / "state").mkdir(mode=0o700)
+    (folder / "state" / "certificate.key").write_text("no key")
+    assert check.run(argparse.Namespace(config=folder / "appliance.toml")) == 0
+    assert "note: the self-signed certificate" in capsys.readouterr().out
+
+
 def test_levels_whose_bit_rates_do_not_descend_are_spoken_of():
     assert check.encoder_notes(config.EncoderConfig()) == []
     notes = check.encoder_notes(config.EncoderConfig(bitrate_kbps=2000, bitrate_half_kbps=2500, bitrate_small_kbps=2500))

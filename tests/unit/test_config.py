@@ -197,7 +197,8 @@ def test_ice_servers_and_what_turn_needs():
 
 
 def test_what_is_not_toml_is_refused_with_the_line(tmp_path):
-    assert "line 2" in only_problem("[server]\nlisten = \n")
+    problem = only_problem("[server]\nlisten = \n")
+    assert problem.startswith(f"{PATH}, line 2, column") and "expected TOML (https://toml.io), got a mistake: Invalid value." in problem
     assert "TOML" in only_problem("a = " + "[" * 100_000)
 
 

@@ -52,6 +52,16 @@ def test_a_new_address_needs_a_new_certificate(tmp_path):
     assert read(tmp_path) == second
 
 
+def test_the_first_certificate_is_news_and_one_in_place_of_another_is_a_warning(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    certificate.tls_context(server(tmp_path), LOG)
+    assert [record.levelname for record in caplog.records] == ["INFO"] and certificate.check(server(tmp_path)) == ""
+    (tmp_path / "state" / "certificate.key").write_text("no key")
+    assert "is made anew at the next start, and every browser asks" in certificate.check(server(tmp_path))
+    certificate.tls_context(server(tmp_path), LOG)
+    assert caplog.records[-1].levelname == "WARNING" and certificate.check(server(tmp_path)) == ""
+
+
 @pytest.fixture
 def files(tmp_path):
     """Paths of a certificate and key made at NOW for "a"."""
@@ -70,7 +80,9 @@ def test_a_certificate_is_remade_before_it_ends(files):
 def test_what_cannot_be_used_is_remade(files):
     pem, key = files
     assert "lacks the name b" in certificate.why_remake(pem, key, ["a", "b"], NOW)
-    assert "none yet" in certificate.why_remake(pem, key.with_name("missing"), ["a"], NOW)
+    missing = key.with_name("missing")
+    assert certificate.why_remake(missing, missing, ["a"], NOW) == certificate.NONE_YET
+    assert "cannot be read" in certificate.why_remake(pem, missing, ["a"], NOW) and "cannot be read" in certificate.why_remake(missing, key, ["a"], NOW)
     other = key.with_name("other.key")
     other.write_bytes(certificate.self_signed(["a"], NOW)[1])
     assert "another's" in certificate.why_remake(pem, other, ["a"], NOW)
