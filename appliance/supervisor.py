@@ -283,7 +283,7 @@ class Supervisor:
         child.restarts.add()
         if recent <= RESTARTS_MAX:
             child.start_at_s = now + RESTART_DELAYS_S[min(recent, len(RESTART_DELAYS_S)) - 1]
-            log.warning("stage %s ended (%s); restart %d within %.0f s", child.spec.name, status, recent, RESTART_WINDOW_S)
+            log.warning("stage %s ended (%s) and is started again (restart %d of at most %d in %.0f s)", child.spec.name, status, recent, RESTARTS_MAX, RESTART_WINDOW_S)
             return
         reason = f"stage {child.spec.name} ended {recent} times within {RESTART_WINDOW_S:.0f} s (last: {status}); its log lines above say why"
         if not child.spec.stream and not child.spec.apart:

@@ -148,7 +148,8 @@ def _session(text: str, source: str) -> Session:
     try:
         return parse_session(text, source)
     except SdpError as error:
-        raise OfferRefused(MALFORMED, str(error)) from error
+        # Without the remedy, which is for whoever names an SDP file.
+        raise OfferRefused(MALFORMED, f"{error.where}: expected {error.expected}, got {error.got}.") from error
 
 
 def _has(section: Section, name: str) -> bool:

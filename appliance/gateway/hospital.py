@@ -44,7 +44,7 @@ class HospitalDoor:
         stream = request.match_info["stream"]
         require_stream(grant, stream, stream in self._streams())
         if self._client is None:
-            raise web.HTTPNotFound
+            raise Problem(404, "unknown_page", "No hospital system is configured for this appliance: its configuration has neither [worklist] nor [pacs].")
         body = await _body(request)
         path = f"http://hospital/streams/{quote(stream)}{request.match_info['path']}"
         try:

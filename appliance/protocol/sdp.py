@@ -295,15 +295,15 @@ def _supported_video(session: Session, media: Media) -> VideoFlow:
     format, remedy = flow.format, "Set the sender to another format, or convert in front of the appliance."
     for name, allowed in SUPPORTED.items():
         if getattr(format, name) not in allowed:
-            raise line.refuse(f"{name} {' or '.join(map(str, allowed))}", f"not supported: {name} {getattr(format, name)}", remedy)
+            raise line.refuse(f"{name} {' or '.join(map(str, allowed))}", f"{name} {getattr(format, name)}, which is not supported", remedy)
     if media.parameters()[0]["depth"].lower() == "16f":
-        raise line.refuse("depth 8, 10, 12 or 16", "not supported: depth 16f, floating point", remedy)
+        raise line.refuse("depth 8, 10, 12 or 16", "depth 16f, floating point, which is not supported", remedy)
     if format.interlaced and (format.pgroup.rows > 1 or format.height < 2):
-        raise line.refuse("progressive 4:2:0, the only kind that ST 2110-20 has, or fields of a row at least", f"not supported: {format}", remedy)
+        raise line.refuse("progressive 4:2:0, the only kind that ST 2110-20 has, or fields of a row at least", f"{format}, which is not supported", remedy)
     columns, rows = format.pgroup.columns, format.pgroup.rows
     if format.width % columns or format.height % rows or format.width > WIDTH_MAX or format.height > HEIGHT_MAX:
         raise line.refuse(f"a width of at most {WIDTH_MAX} and a height of at most {HEIGHT_MAX} in whole pgroups, which here have {columns} columns and {rows} "
-                          f"row{'s' * (rows > 1)}", f"not supported: {format.width}x{format.height}", remedy)
+                          f"row{'s' * (rows > 1)}", f"{format.width}x{format.height}, which is not supported", remedy)
     return flow
 
 

@@ -155,7 +155,7 @@ def parse_session(text: str, source: str) -> Session:
             section.lines.append(line)
     if not session.media:
         last = session.lines[-1].where if session.lines else source
-        raise SdpError(last, "an m= line (a flow)", "the end of the file" if session.lines else "an empty file",
+        raise SdpError(last, "an m= line (a flow)", "nothing more" if session.lines else "nothing",
                        "Export the SDP of one sender's flow and name that file.")
     return session
 

@@ -68,6 +68,11 @@ def test_what_is_no_sdp_is_malformed(text):
     assert status_of(text) == 400
 
 
+def test_a_refusal_gives_no_advice_that_is_for_files():
+    with pytest.raises(OfferRefused, match=r"expected an m= line .* got nothing more\.$"):
+        parse_offer("v=0\r\n")
+
+
 @pytest.mark.parametrize("line, instead", [
     ("a=ice-ufrag:GNzz", "a=ice-ufrag:G"), ("a=ice-ufrag:GNzz", "a=x"), ("a=ice-pwd:zVE0MaDOUKiu0M9EmyIJPLV6", "a=ice-pwd:short"),
     (f"a=fingerprint:{offers.FINGERPRINT}", "a=fingerprint:sha-1 AA:BB"), (f"a=fingerprint:{offers.FINGERPRINT}", "a=x"),

@@ -29,9 +29,10 @@ def test_an_expert_of_another_stream_gets_nothing(in_gateway):
     in_gateway(scenario, stream=TABLES)
 
 
-def test_without_worklist_and_pacs_there_is_nothing_at_the_address(in_gateway):
+def test_without_worklist_and_pacs_an_expert_is_told_that_neither_is_configured(in_gateway):
     async def scenario(gateway):
-        assert (await gateway.ask("GET", BASE, gateway.token())).status == 404
+        answer = await gateway.ask("GET", BASE, gateway.token())
+        assert answer.status == 404 and "neither [worklist] nor [pacs]" in answer.problem
         [listed] = json.loads((await gateway.ask("GET", "/api/streams", gateway.token())).body)["streams"]
         assert "hospital" not in listed
     in_gateway(scenario)
