@@ -2,6 +2,7 @@
 
 Invariant: worse is said at once, better only after REPORTING_DELAY_S in which all went well (BCP-008-01, statusReportingDelay).
 """
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +13,14 @@ from appliance.runtime.health import BY_ARRIVAL, BY_CLOCK, BY_PTP, DOMAINS, OVER
 
 INACTIVE_AFTER_S = 60.0     # without packets, and nobody watching: a theatre that is switched off is no fault
 INCOMPLETE_SHARE_MAX = 0.5  # more of the frames, and nobody should work with the picture
+INCOMPLETE_MIN = 2          # one picture that was cut short makes no bad stream
 REFUSED_SHARE_MAX = 0.001   # of the packets: more than bit errors explain
+# What an ingest that has just started is given before its source is missed: switches take a while to forward a group that was joined.
+# Source: BCP-008-01, a receiver that was just activated reports after statusReportingDelay.
+STARTING_S = REPORTING_DELAY_S
+_OF_A_START = frozenset(("silent", "path_silent", "no_pictures"))
+# While the worse finding of the same domain holds, it says both.
+_COVERED_BY = {"recovered": "lost", "late": "lost", "some_incomplete": "incomplete"}
 ARRIVAL_TIMED_SHARE_MAX = 0.5
 # A sender that bunches more than it promised. "narrow_linear" is as strict as "narrow".
 _STRICTNESS = {"narrow": 0, "narrow_linear": 0, "wide": 1, timing.NOT_COMPLIANT: 2}
@@ -24,6 +32,8 @@ class Figures:
     """What happened to a stream in the last `seconds`, and what holds now."""
 
     seconds: float
+    started_s: float = math.inf
+    """How long its ingest has run."""
     packets: int = 0
     lost: int = 0
     late: int = 0
@@ -134,7 +144,12 @@ def _distance(transit_ns: int) -> str:
 
 def find(figures: Figures, declared: str | None) -> dict[str, str]:
     """The findings about link, connection and stream, with their particulars. `declared`: TP of the SDP."""
-    found, f = {}, figures
+    found = _find(figures, declared)
+    return {name: particulars for name, particulars in found.items() if name not in _OF_A_START or figures.started_s >= STARTING_S}
+
+
+def _find(f: Figures, declared: str | None) -> dict[str, str]:
+    found = {}
     down = [name for name, up in f.links.items() if not up]
     if down:
         found["link_down" if len(down) == len(f.links) else "one_link_down"] = ", ".join(down)
@@ -143,15 +158,18 @@ def find(figures: Figures, declared: str | None) -> dict[str, str]:
         found["silent"] = f"none {per}"
         return found
     quiet = [path for path, packets in f.paths.items() if not packets]
+    replaced = f", {f.recovered} replaced by the other path" if f.recovered else ""
+    most_incomplete = f.incomplete >= INCOMPLETE_MIN and f.incomplete > f.frames * INCOMPLETE_SHARE_MAX
     facts = (
-        ("lost", f.lost or f.late, f"{f.lost} lost, {f.late} late of {f.packets:,} packets {per}"),
+        ("lost", f.lost, f"{f.lost} lost, {f.late} late{replaced} of {f.packets:,} packets {per}"),
+        ("late", f.late, f"{f.late} of {f.packets:,} packets {per}"),
         ("kernel_drops", f.kernel_drops, f"{f.kernel_drops} receive buffers {per}"),
         ("path_silent", quiet, f"path {', '.join(quiet)}"),
         ("recovered", f.recovered, f"{f.recovered} packets {per}"),
         ("mismatch", f.mismatch, f.seems and f"it seems to be {f.seems}"),
         ("no_pictures", not f.frames and not f.mismatch, f"{f.packets:,} packets taken, {f.refused:,} refused {per}"),
-        ("incomplete", f.frames and f.incomplete > f.frames * INCOMPLETE_SHARE_MAX, f"{f.incomplete} of {f.frames} {per}"),
-        ("some_incomplete", 0 < f.incomplete <= f.frames * INCOMPLETE_SHARE_MAX, f"{f.incomplete} of {f.frames} {per}"),
+        ("incomplete", most_incomplete, f"{f.incomplete} of {f.frames} {per}"),
+        ("some_incomplete", f.incomplete and not most_incomplete, f"{f.incomplete} of {f.frames} {per}"),
         ("refused", f.refused > REFUSED_SHARE_MAX * f.packets, f"{f.refused:,} {per}"),
         ("dropped", f.dropped, f"{f.dropped} {per}"),
         ("metadata", f.metadata_stale, "no valid grain for three seconds"),
@@ -171,6 +189,7 @@ class Judge:
         """Findings that hold, or held less than REPORTING_DELAY_S ago, with their particulars."""
         self.transitions = dict.fromkeys(self.status, 0)
         self._seen_s: dict[str, float] = {}
+        self._particulars: dict[str, str] = {}
         self._heard_s = now_s
 
     def look(self, figures: Figures, declared: str | None, time: Time, now_s: float) -> None:
@@ -182,7 +201,8 @@ class Judge:
         for name in present:
             self._seen_s[name] = now_s
         self._seen_s = {name: seen_s for name, seen_s in self._seen_s.items() if active and now_s - seen_s < REPORTING_DELAY_S}
-        self.found = {name: present.get(name, self.found.get(name, "")) for name in self._seen_s}
+        self._particulars |= present
+        self.found = {name: self._particulars[name] for name in self._seen_s if _COVERED_BY.get(name) not in self._seen_s}
         before, self.status = self.status, judge(self.found, active, time.used)
         for domain, status in self.status.items():
             self.transitions[domain] += status > max(before[domain], Status.HEALTHY)

@@ -46,6 +46,7 @@ class StreamMonitor:
             self._beside["sound"] = flows.audio
         self._describes: list[str] = []
         self._looks: deque[tuple[float, dict[str, int], dict[str, int], dict[str, int]]] = deque(maxlen=LOOKS_KEPT)
+        self._life_before, self._started_s = [], now_s
         self.join(counters)
 
     def join(self, counters: Counters) -> None:
@@ -57,6 +58,8 @@ class StreamMonitor:
         # Of a flow with one path all that comes is that path's.
         paths = PATHS[:len(self.flow.legs)] if len(self.flow.legs) > 1 else ()
         self._paths = {path: everywhere("appliance_ingest_path_packets_total", stream=stream.name, path=path) for path in paths}
+        # Both are others once its ingest has been restarted.
+        self._life = [cell for name in ("appliance_stage_pid", "appliance_stage_ready") for cell in everywhere(name, stage=f"ingest.{stream.name}")]
         self._viewers = everywhere("appliance_fanout_viewers", stream=stream.name)
         self._mismatch, self._stale, self._soundless = (everywhere(name, stream=stream.name) for name in (
             "appliance_ingest_mismatch", "appliance_metadata_stale", "appliance_sound_lost"))
@@ -75,10 +78,14 @@ class StreamMonitor:
         self._looks.append((now_s, counted, of_path, of_kind))
         begun_s, before, of_path_before, of_kind_before = self._looks[0]
         self._describes = [kind for kind, grains in _gain(of_kind, of_kind_before).items() if grains]
+        life = [cell.value for cell in self._life]
+        if life != self._life_before:
+            self._life_before, self._started_s = life, now_s
         hardware = any(cell.value for cell in self._hardware)
         verdict = next((verdict for verdict, cells in self._types.items() if _sum(cells)), timing.NOT_MEASURED)
         figures = Figures(
-            seconds=now_s - begun_s, **_gain(counted, before), paths=_gain(of_path, of_path_before), viewers=_sum(self._viewers), mismatch=bool(_sum(self._mismatch)),
+            seconds=now_s - begun_s, started_s=now_s - self._started_s, **_gain(counted, before), paths=_gain(of_path, of_path_before),
+            viewers=_sum(self._viewers), mismatch=bool(_sum(self._mismatch)),
             seems=str(arriving.guess_of({figure: _sum(cells) for figure, cells in self._arriving.items()}) or ""),
             metadata_stale=bool(_sum(self._stale)), sound_lost=bool(_sum(self._soundless)), transit_ns=sum(signed(cell.value) for cell in self._transit),
             hardware_verdict=verdict if hardware else timing.NOT_MEASURED, links=_links(self.stream))

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.exporter.judgement import Figures, Judge, Time, find, judge_time
+from appliance.exporter.judgement import STARTING_S, Figures, Judge, Time, find, judge_time
 from appliance.exporter.reference_clock import ClockState, PtpState
 from appliance.frame import VideoFormat
 from appliance.protocol import ptp
@@ -23,10 +23,10 @@ HARDWARE = (ptp.Port("eth1", ptp.SLAVE, True),)
     ({"links": {"eth1": False}, "packets": 0, "frames": 0}, {"link_down", "silent"}),
     ({"links": {"eth1": True, "eth2": False}}, {"one_link_down"}),
     ({"packets": 0, "frames": 0}, {"silent"}),
-    ({"lost": 1}, {"lost"}), ({"late": 3}, {"lost"}), ({"kernel_drops": 1}, {"kernel_drops"}),
+    ({"lost": 1}, {"lost"}), ({"late": 3}, {"late"}), ({"kernel_drops": 1}, {"kernel_drops"}),
     ({"paths": {"a": 100, "b": 0}}, {"path_silent"}), ({"paths": {"a": 100, "b": 100}, "recovered": 5}, {"recovered"}),
     ({"frames": 0}, {"no_pictures"}), ({"frames": 0, "mismatch": True}, {"mismatch"}), ({"packets": 0, "refused": 9_000, "frames": 0}, {"no_pictures", "refused"}),
-    ({"incomplete": 60}, {"incomplete"}), ({"incomplete": 50}, {"some_incomplete"}),
+    ({"incomplete": 60}, {"incomplete"}), ({"incomplete": 50}, {"some_incomplete"}), ({"frames": 1, "incomplete": 1}, {"some_incomplete"}),
     ({"refused": 200}, set()), ({"refused": 201}, {"refused"}), ({"dropped": 1}, {"dropped"}), ({"metadata_stale": True}, {"metadata"}), ({"sound_lost": True}, {"sound"}),
     ({"hardware_verdict": "wide"}, {"sender_type"}), ({"hardware_verdict": "narrow_linear"}, set()), ({"hardware_verdict": "not_compliant"}, {"sender_type"}),
 ])
@@ -83,6 +83,31 @@ def test_worse_is_said_at_once_and_better_after_three_seconds():
     assert look(judge, 6, replace(GOOD, paths={"a": 1, "b": 0})) == (Status.PARTIALLY_HEALTHY, Status.PARTIALLY_HEALTHY)
     assert look(judge, 7, replace(GOOD, lost=1)) == (Status.UNHEALTHY, Status.UNHEALTHY)
     assert judge.transitions["connection"] == judge.transitions[OVERALL] == 3 and judge.transitions["link"] == 0
+
+
+def test_what_the_worse_finding_says_with_its_figures_is_not_said_twice():
+    judge = Judge(0)
+    lossy = replace(GOOD, paths={"a": 1, "b": 1}, recovered=900)
+    look(judge, 1, lossy)
+    assert set(judge.found) == {"recovered"}
+    look(judge, 2, replace(lossy, lost=64, late=2, incomplete=64))
+    assert set(judge.found) == {"lost", "incomplete"} and "64 lost, 2 late, 900 replaced by the other path of" in judge.found["lost"]
+    look(judge, 3, replace(lossy, incomplete=1))
+    assert set(judge.found) == {"lost", "incomplete"}, "as long as they are said"
+    look(judge, 5.5, lossy)
+    assert set(judge.found) == {"recovered", "some_incomplete"} and judge.found["some_incomplete"] == "1 of 100 in 2 s"
+
+
+def test_one_frame_cut_short_by_a_sender_that_stalls_is_no_unhealthy_stream():
+    judge = Judge(0)
+    assert look(judge, 1, replace(GOOD, packets=900, frames=1, incomplete=1, late=339)) == (Status.PARTIALLY_HEALTHY, Status.PARTIALLY_HEALTHY)
+    assert set(judge.found) == {"late", "some_incomplete"} and "the sender stalls" in FINDINGS["late"].sentence
+
+
+@pytest.mark.parametrize("change, name", [({"packets": 0, "frames": 0}, "silent"), ({"paths": {"a": 100, "b": 0}}, "path_silent"), ({"frames": 0}, "no_pictures")])
+def test_a_source_is_not_missed_before_it_had_time_to_come(change, name):
+    started = replace(GOOD, **change)
+    assert find(replace(started, started_s=STARTING_S - 0.1), None) == {} and set(find(replace(started, started_s=STARTING_S), None)) == {name}
 
 
 def test_the_overall_status_is_the_worst_and_clocks_that_nobody_needs_do_not_count():

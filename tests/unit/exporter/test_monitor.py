@@ -76,8 +76,23 @@ def test_packets_of_another_source_alone_are_no_silence(watched):
     foreign = watched.counters.find("ingest.scope", "appliance_ingest_packets_refused_total", reason="source")
     watched.look()
     foreign.add(9_000)
-    found = {finding["name"]: finding["particulars"] for finding in watched.look()["findings"]}
-    assert found["no_pictures"] == "0 packets taken, 9,000 refused in 1 s" and "silent" not in found
+    found = {finding["name"]: finding["particulars"] for finding in watched.look(seconds=3)["findings"]}
+    assert found["no_pictures"] == "0 packets taken, 9,000 refused in 3 s" and "silent" not in found
+
+
+def test_no_packets_are_a_fault_once_ingest_had_time_to_join(watched):
+    def names(seconds):
+        return [finding["name"] for finding in watched.look(seconds=seconds)["findings"]]
+
+    ingest = {name: watched.counters.find("ingest.scope", f"appliance_stage_{name}") for name in ("pid", "ready")}
+    assert names(1) == names(2.9) == [] and names(0.2) == ["silent"]
+    for _ in range(5):
+        watched.look(**GOOD)
+    for name, value in (("ready", 0), ("pid", 7), ("ready", 1)):  # it is started anew
+        ingest[name].set(value)
+        assert names(2.5) == []
+    assert names(2.9) == [] and names(0.2) == ["silent"]
+    assert "is the source on" in answer_of(watched.counters, "/healthz", monitor=watched.monitor)[2]
 
 
 def test_without_ptp_times_are_by_arrival_and_everybody_is_told(watched):
@@ -143,7 +158,7 @@ def test_a_path_that_brings_nothing_is_named(tmp_path):
     counters, monitor = bench.resources.counters, Monitor(bench.stage.counters)
     flows = bench.stage.flows["scope"]
     monitor.follow({"scope": (bench.config.streams[0], replace(flows, video=replace(flows.video, second=flows.video)))}, 100.0)
-    for now_s in (101.0, 102.0):
+    for now_s in (101.0, 104.0):
         for name in ("packets", "frames", "path_packets"):
             counters.find("ingest.scope", f"appliance_ingest_{name}_total").add(90)
         monitor.look(LOCKED, now_s)
