@@ -1,6 +1,7 @@
 """A camera for tests: frames of random samples as ST 2110-20 packets, and an assembly with a ring whose reader the test holds."""
 import os
 import random
+import struct
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -141,6 +142,12 @@ def remarked(packet, **changes):
     parsed = parse(packet)
     header = RtpHeader(**{**{name: getattr(parsed.header, name) for name in RtpHeader.__dataclass_fields__}, **changes})
     return build(header, parsed.payload)
+
+
+def strays(dice, count):
+    """Sound RTP packets of another sender with any row and offset."""
+    places = (struct.pack("!HHH", 40, dice.getrandbits(16), dice.getrandbits(15)) for _ in range(count))
+    return [build(RtpHeader(PAYLOAD_TYPE, dice.getrandbits(16), dice.getrandbits(32), 0xBAD), bytes(2) + place + bytes(40)) for place in places]
 
 
 def play(bench, camera, frames=1, **header):

@@ -141,5 +141,5 @@ class Accounts:
         if totals["restarts"] > self._totals.seen("restarts"):
             remarks.append("the sender restarted (another SSRC, sequence or time); following it")
         if totals["outages"] > self._totals.seen("outages"):
-            remarks.append(GoodNews("the sender is back after a silence"))
+            remarks.append(GoodNews("the same sender goes on after a gap: it, the network or this machine had paused"))
         return remarks

@@ -19,7 +19,7 @@ class MismatchWatch:
 
     def __init__(self, counters: Counters, log: Logger, format: VideoFormat, now_ns: int) -> None:
         self._log, self._format = log, format
-        self._fit = Fit(now_ns, format.by_fields)
+        self._fit = Fit(now_ns, int(1_000_000_000 / format.picture_rate), format.by_fields)
         self._gauge, self._arriving = counters.gauge("appliance_ingest_mismatch"), Arriving(counters)
         self._surveyed_ns: int | None = None
         self._surveys = 0

@@ -11,6 +11,8 @@ from appliance.frame import PGROUPS, VideoFormat
 _TICKS_HZ = 90_000
 _USUAL_RATES = [Fraction(rate) for rate in (24, 25, 30, 50, 60, 100, 120)] + [Fraction(rate * 1000, 1001) for rate in (24, 30, 60, 120)]
 _RATE_TOLERANCE = Fraction(1, 2000)
+WIDTH_MAX, HEIGHT_MAX = 4096, 2160
+"""No camera of a theatre sends a larger raster: one that seems larger was read from packets that are no picture's."""
 _SCANS = ("p", "i", "PsF")
 _SHOWN = ("YCbCr-4:2:2", "YCbCr-4:4:4", "RGB", "YCbCr-4:2:0")
 
@@ -33,6 +35,11 @@ class RasterGuess:
         """Samplings and depths with so many bits, the usual first."""
         return [f"{sampling} {depth} bit" for sampling in _SHOWN for depth in PGROUPS[sampling] if _pixel_bits(sampling, depth) == self.pixel_bits]
 
+    def is_raster_of(self, format: VideoFormat) -> bool:
+        """Whether size, scan and bits are this format's."""
+        bits = _pixel_bits(format.sampling, format.depth)
+        return (self.width, self.height, _SCANS[self.scan], self.pixel_bits) == (format.width, format.height, format.scan, bits)
+
     def __str__(self) -> str:
         size = f"{self.width or '?'}x{self.height or '?'}{_SCANS[self.scan]}"
         rate = f"{float(self.rate):.2f}".rstrip("0").rstrip(".") if self.rate else ""
@@ -40,7 +47,15 @@ class RasterGuess:
 
 
 def guess(survey: Mapping[str, int], format: VideoFormat) -> RasterGuess | None:
-    """What the numbers of struct survey point to, beside the SDP's format; None where too little came to say anything."""
+    """What the numbers of struct survey point to, beside the SDP's format. None where too little came to say anything, what came cannot be, or is the
+    SDP's own raster: at a lower rate that is a sender which stalls."""
+    seems = _guess(survey, format)
+    if seems is None or seems.width > WIDTH_MAX or seems.height > HEIGHT_MAX or seems.is_raster_of(format):
+        return None
+    return seems
+
+
+def _guess(survey: Mapping[str, int], format: VideoFormat) -> RasterGuess | None:
     if survey["timestamps"] < 3:
         return None
     first, second = survey["rows_end"]
@@ -64,7 +79,7 @@ def _pixel_bits(sampling: str, depth: int) -> int:
 
 
 def _rate(survey: Mapping[str, int]) -> Fraction:
-    """Pictures a second by the RTP times, a usual rate where it is one within their rounding."""
+    """Pictures a second by the RTP times; 0 where they are no rate that anybody sends."""
     rate = Fraction(_TICKS_HZ * (survey["timestamps"] - 1), survey["span"]) if survey["span"] else Fraction(0)
     nearest = min(_USUAL_RATES, key=lambda usual: abs(usual - rate))
-    return nearest if abs(nearest - rate) <= nearest * _RATE_TOLERANCE else round(rate * 100) / Fraction(100)
+    return nearest if abs(nearest - rate) <= nearest * _RATE_TOLERANCE else Fraction(0)

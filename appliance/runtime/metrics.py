@@ -100,7 +100,7 @@ INGEST = EVERY_STAGE + (
     Metric("appliance_ingest_mismatch", GAUGE, "1 while what arrives is not what the SDP describes, and no picture is shown"),
     Metric("appliance_ingest_arriving", GAUGE, "What it seems to be meanwhile, by its packets: pixels, rows, scan (0 progressive, 1 interlaced, 2 PsF), "
            "bits a pixel; 0 where they do not tell", choices=(("figure", ARRIVING_FIGURES),)),
-    Metric("appliance_ingest_sender_outages_total", COUNTER, "Times that the sender came back after a silence"),
+    Metric("appliance_ingest_sender_outages_total", COUNTER, "Times that the same sender went on after a gap: its own pause, the network's or this machine's"),
     Metric("appliance_ingest_receive_buffer_bytes", GAUGE, "Receive buffer that the kernel granted"),
     Metric(FRAMES_DROPPED, COUNTER, FRAMES_DROPPED_HELP, _reasons("no_slot", "sparse"), scope=("stage", "stream")),
     Metric("appliance_ingest_transit_seconds", GAUGE, "From the last frame's RTP time to the arrival of its first packet", scale=1e-9, signed=True),

@@ -236,6 +236,7 @@ static void close_oldest(struct assembly *assembly, bool by_marker)
     assembly->closed.timestamp = frame.timestamp;
     assembly->closed.last_sequence = frame.last_sequence;
     assembly->closed.complete = frame.covered == frame.pgroups;
+    assembly->sender.whole |= assembly->closed.complete;
     assembly->closed.by_marker = by_marker;
     assembly->closed.second_field = frame.second_field;
     assembly->open_count--;
@@ -277,6 +278,24 @@ static bool own_field(const struct assembly *assembly, const struct rfc4175_pack
     return packet->second_field && assembly->raster.scan == SCAN_INTERLACED;
 }
 
+/* RTP ticks by which a time is ahead of where the sender's would be, had it gone on as our clock did. Modulo 2^32: a silence may be of any length. */
+static int64_t ahead(const struct assembly *assembly, uint32_t timestamp, const struct instant *now)
+{
+    const struct sender *sender = &assembly->sender;
+    __int128 passed = (__int128)(now->monotonic_ns - sender->steady.monotonic_ns) * assembly->rate_hz / 1000000000;
+    return (int32_t)(timestamp - sender->steady.timestamp - (uint32_t)passed);
+}
+
+/* Keeps the course of the sender's time. Frames that waited for us in a buffer while we did not run are none of it. */
+static void note_course(struct assembly *assembly, uint32_t timestamp, const struct instant *now)
+{
+    struct sender *sender = &assembly->sender;
+    if (llabs(ahead(assembly, timestamp, now)) < assembly->rate_hz / 2 || now->monotonic_ns - sender->steady.monotonic_ns > STEADY_NS_MAX) {
+        sender->steady.timestamp = timestamp;
+        sender->steady.monotonic_ns = now->monotonic_ns;
+    }
+}
+
 static struct open_frame *open_at(struct assembly *assembly, uint32_t place, const struct rfc4175_packet *packet, const struct instant *now)
 {
     uint64_t *coverage = assembly->open[assembly->open_count].coverage;
@@ -289,6 +308,7 @@ static struct open_frame *open_at(struct assembly *assembly, uint32_t place, con
     frame->pgroups = frame->second_field ? assembly->raster.second_pgroups : assembly->raster.pgroups;
     memset(coverage, 0, (assembly->raster.pgroups / 64 + 1) * sizeof *coverage);
     frame->payload = assembly->sink.claim(assembly->sink.context, &frame->slot);
+    note_course(assembly, packet->timestamp, now);
     return frame;
 }
 
@@ -333,7 +353,31 @@ static void write_segments(struct assembly *assembly, struct open_frame *frame, 
     }
 }
 
-/* The sender's own numbers say how many packets the silence took, on every path. */
+/* Whether the followed sender goes on with this packet after a gap, its own, the network's or ours: its time went on as our clock did, and its
+ * numbers by what that time can hold. `*packets`: how many the gap took, where its numbers tell. */
+static bool resumes(const struct assembly *assembly, const struct rfc4175_packet *packet, const struct instant *now, uint32_t *packets)
+{
+    const struct sender *sender = &assembly->sender;
+    int64_t step = (int32_t)(packet->timestamp - sender->newest_timestamp);
+    if (packet->ssrc != sender->ssrc || step <= 0 || llabs(ahead(assembly, packet->timestamp, now)) >= assembly->rate_hz / 2)
+        return false;
+    uint32_t gap = packet->sequence - assembly->window.arrived.highest - 1;
+    *packets = sender->high_half_broken ? 0 : gap;
+    if (sender->high_half_broken)
+        return step > assembly->rate_hz * TIMESTAMP_STEP_S_MAX; /* only the time tells that there was one */
+    return gap <= (now->monotonic_ns - sender->steady.monotonic_ns) / PACKET_NS_MIN;
+}
+
+/* Ends what was open of the followed sender: what comes next does not continue it. */
+static void leave(struct assembly *assembly)
+{
+    while (assembly->open_count)
+        close_oldest(assembly, false);
+    paths_settle(&assembly->paths, &assembly->window.arrived, assembly->window.arrived.highest);
+    assembly->discontinuity = true;
+}
+
+/* The sender's own numbers say how many packets the gap took, on every path. */
 static void count_outage(struct assembly *assembly, uint32_t packets)
 {
     assembly->window.lost += packets;
@@ -342,31 +386,12 @@ static void count_outage(struct assembly *assembly, uint32_t packets)
     assembly->statistics.outages++;
 }
 
-/* Follows the sender of this packet, which `candidate` has proven, from here on. */
-static void lock_on(struct assembly *assembly, const struct candidate *candidate, const struct rfc4175_packet *packet, const struct instant *now)
+/* Follows the sender of this packet from here on. */
+static void lock_on(struct assembly *assembly, const struct rfc4175_packet *packet, const struct instant *now)
 {
-    struct sender *sender = &assembly->sender;
-    while (assembly->open_count)
-        close_oldest(assembly, false);
-    if (sender->locked) {
-        paths_settle(&assembly->paths, &assembly->window.arrived, assembly->window.arrived.highest);
-        /* The same sender after a silence: its time went on as ours did, and so did its numbers. */
-        int64_t silence_ns = now->monotonic_ns - sender->accepted_monotonic_ns;
-        int64_t silence_ticks = silence_ns * assembly->rate_hz / 1000000000;
-        int64_t step = (int32_t)(packet->timestamp - sender->newest_timestamp);
-        /* What proved it came before this packet, and was not lost on the way. */
-        uint32_t gap = packet->sequence - assembly->window.arrived.highest - candidate->count;
-        bool counts = gap <= silence_ns / PACKET_NS_MIN;
-        if (packet->ssrc == sender->ssrc && llabs(step - silence_ticks) < assembly->rate_hz / 2 && (counts || sender->high_half_broken)) {
-            count_outage(assembly, sender->high_half_broken ? 0 : gap);
-        } else {
-            assembly->statistics.restarts++;
-            set_whole(assembly, NEVER_NS); /* another scene, for all we know */
-        }
-        assembly->discontinuity = true;
-    }
-    *sender = (struct sender){.locked = true, .marker_trusted = true, .ssrc = packet->ssrc, .newest_timestamp = packet->timestamp,
-                              .accepted_monotonic_ns = now->monotonic_ns};
+    assembly->sender = (struct sender){.locked = true, .marker_trusted = true, .ssrc = packet->ssrc, .newest_timestamp = packet->timestamp,
+                                       .locked_monotonic_ns = now->monotonic_ns, .accepted_monotonic_ns = now->monotonic_ns,
+                                       .steady = {packet->timestamp, now->monotonic_ns}};
     assembly->closed.valid = false;
     sequence_begin(&assembly->window, packet->sequence);
     paths_begin(&assembly->paths, packet->sequence);
@@ -401,7 +426,7 @@ static enum malformed foreign(struct assembly *assembly, const struct rfc4175_pa
     return MALFORMED_NOT;
 }
 
-/* True once enough packets in order came from elsewhere, by one path, while the followed sender was silent on both. */
+/* True once enough packets in order came from elsewhere, by one path, while the followed sender was silent on both or brought nothing whole. */
 static bool proven(const struct assembly *assembly, struct candidate *candidate, const struct rfc4175_packet *packet, const struct instant *now)
 {
     uint16_t ahead = (uint16_t)((uint16_t)packet->sequence - candidate->next);
@@ -409,7 +434,10 @@ static bool proven(const struct assembly *assembly, struct candidate *candidate,
     candidate->count = in_order ? candidate->count + 1 : 1;
     candidate->ssrc = packet->ssrc;
     candidate->next = (uint16_t)(packet->sequence + 1);
-    return candidate->count >= PROOF_PACKETS && now->monotonic_ns - assembly->sender.accepted_monotonic_ns >= PROOF_SILENCE_NS;
+    const struct sender *sender = &assembly->sender;
+    bool silent = now->monotonic_ns - sender->accepted_monotonic_ns >= PROOF_SILENCE_NS;
+    bool fruitless = !sender->whole && now->monotonic_ns - sender->locked_monotonic_ns >= PROOF_SILENCE_NS + 2 * spread_ns(assembly);
+    return candidate->count >= PROOF_PACKETS && (silent || fruitless);
 }
 
 /* Decides whether a sound packet is the followed sender's, following another one where that is due. */
@@ -418,15 +446,24 @@ static enum malformed follow(struct assembly *assembly, struct candidate *candid
 {
     struct sender *sender = &assembly->sender;
     if (!sender->locked) {
-        lock_on(assembly, candidate, packet, now);
+        lock_on(assembly, packet, now);
         *difference = 1;
         return MALFORMED_NOT;
     }
     enum malformed reason = foreign(assembly, packet, difference);
     if (reason != MALFORMED_NOT) {
-        if (!proven(assembly, candidate, packet, now))
+        uint32_t gap = 0;
+        bool same = resumes(assembly, packet, now, &gap);
+        if (!same && !proven(assembly, candidate, packet, now))
             return reason;
-        lock_on(assembly, candidate, packet, now);
+        leave(assembly);
+        if (same) {
+            count_outage(assembly, gap);
+        } else {
+            assembly->statistics.restarts++;
+            set_whole(assembly, NEVER_NS); /* another scene, for all we know */
+        }
+        lock_on(assembly, packet, now);
         *difference = 1;
     }
     sender->accepted_monotonic_ns = now->monotonic_ns;
@@ -490,19 +527,35 @@ static void accept(struct assembly *assembly, struct path *path, const struct rf
     write_segments(assembly, frame, packet);
 }
 
+/* The followed sender's SSRC where it is that one's by the other path. */
+static uint32_t flow_ssrc(const struct assembly *assembly, uint32_t ssrc)
+{
+    const uint32_t followed = assembly->sender.ssrc;
+    return (ssrc ^ assembly->paths.ssrc_difference) == followed ? followed : ssrc;
+}
+
+/* Whether a packet, sound or not, is somebody else's while the followed sender is heard. */
+static bool stray(const struct assembly *assembly, const uint8_t *bytes, size_t length, const struct instant *now)
+{
+    const struct sender *sender = &assembly->sender;
+    return sender->locked && length >= RTP_HEADER_BYTES && now->monotonic_ns - sender->accepted_monotonic_ns < HEARD_NS &&
+           flow_ssrc(assembly, read_u32(bytes + 8)) != sender->ssrc;
+}
+
 void assembly_packet(struct assembly *assembly, uint32_t path_number, const uint8_t *bytes, size_t length, const struct instant *now)
 {
     struct paths *paths = &assembly->paths;
     struct path *path = &paths->each[path_number];
     struct rfc4175_packet packet;
     int32_t difference = 0;
-    if (assembly->survey.wanted)
-        survey_note(&assembly->survey, bytes, length, path->payload_type);
     enum malformed reason = rfc4175_read(bytes, length, path->payload_type, &assembly->raster, &packet);
+    if (assembly->survey.wanted && !stray(assembly, bytes, length, now))
+        survey_note(&assembly->survey, bytes, length, path->payload_type);
     if (reason == MALFORMED_NOT) {
-        if (packet.ssrc != assembly->sender.ssrc && (packet.ssrc ^ paths->ssrc_difference) == assembly->sender.ssrc)
-            packet.ssrc = assembly->sender.ssrc;
+        packet.ssrc = flow_ssrc(assembly, packet.ssrc);
         reason = follow(assembly, &path->candidate, &packet, now, &difference);
+    } else if (reason >= MALFORMED_SRD_LENGTH && stray(assembly, bytes, length, now)) {
+        reason = MALFORMED_SSRC;
     }
     if (reason != MALFORMED_NOT) {
         path->statistics.malformed[reason]++;

@@ -26,9 +26,15 @@
 /* A frame that gets no end is closed this long after its first packet, or one and a half frame intervals where those are longer: senders spread
  * a frame over its interval. A newer frame closes it sooner. */
 #define FRAME_OPEN_NS 100000000ll
-/* Another SSRC, sequence or time is followed once it has sent so many packets in order and the old has been silent so long. */
+/* Another SSRC, sequence or time is followed once it has sent so many packets in order and the old has been silent so long, or has not brought a
+ * whole frame by then, which may have been a stray packet that came first. */
 #define PROOF_PACKETS 8u
 #define PROOF_SILENCE_NS 100000000ll
+/* While the followed sender was heard less long ago, a packet of another SSRC that does not fit the raster is that sender's fault and says nothing of
+ * this one's. Short enough for another sender that took its place, of another raster, to be found out within a second. */
+#define HEARD_NS 400000000ll
+/* A frame's time that was apart from our clock's course for so long is its sender's new course. */
+#define STEADY_NS_MAX 10000000000ll
 /* A step of the RTP time beyond this, or back by a quarter of it, is a jump and not the next frame. */
 #define TIMESTAMP_STEP_S_MAX 1u
 /* More packets than one each so many nanoseconds cannot have been lost in a silence: 2160p60 is half of that. */
@@ -67,7 +73,7 @@ struct assembly_statistics {
     uint64_t sparse;       /* dropped: next to nothing of them arrived */
     uint64_t rows_missing; /* of published frames */
     uint64_t restarts;     /* another sender, or a jump, followed */
-    uint64_t outages;      /* the same sender came back after a silence */
+    uint64_t outages;      /* the same sender went on after a gap, its own or ours */
     uint64_t markers_early; /* packets of a frame came after its marker */
     uint64_t high_half_wrong; /* senders whose extended sequence number does not count */
     uint64_t arrival_timed; /* frames whose RTP time was not near the arrival: the capture time is the arrival */
@@ -89,8 +95,10 @@ struct open_frame {
 /* The sender that is followed. */
 struct sender {
     bool locked, high_half_broken, marker_trusted;
+    bool whole; /* it has brought a whole frame */
     uint32_t ssrc, newest_timestamp;
-    int64_t accepted_monotonic_ns;
+    int64_t locked_monotonic_ns, accepted_monotonic_ns;
+    struct { uint32_t timestamp; int64_t monotonic_ns; } steady; /* the newest frame whose time had gone on as our clock did */
 };
 
 struct assembly {

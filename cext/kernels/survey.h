@@ -1,6 +1,6 @@
 /* What a flow's packets say of its raster, read without believing any SDP: extremes of their segment headers over a while.
  *
- * Called by the assembly for every packet while `wanted`, which is only while what arrives does not fit: it costs nothing else.
+ * Called by the assembly while `wanted`, which is only while what arrives does not fit, for every packet but a stranger's: it costs nothing else.
  * What the numbers mean, appliance/protocol/raster_guess.py says.
  */
 #ifndef APPLIANCE_SURVEY_H

@@ -1,5 +1,6 @@
 """Frames from packets, scenario by scenario: coverage, loss, order, the boundary between frames, senders that restart."""
 import random
+import struct
 from fractions import Fraction
 
 import pytest
@@ -287,6 +288,17 @@ def test_an_outage_counts_what_was_lost_and_is_no_restart(bench, camera):
     assert [frame.flags & DISCONTINUITY for frame in bench.frames] == [0, DISCONTINUITY, 0, 0]
 
 
+def test_an_unfitting_packet_of_another_ssrc_is_that_ones_until_the_followed_sender_is_gone(bench, camera):
+    play(bench, camera)
+    stranger = build(RtpHeader(96, 9, camera.timestamp, 99), bytes(2) + struct.pack("!HHH", 5, 40, 0) + bytes(5))
+    own = remarked(stranger, ssrc=camera.ssrc)
+    bench.feed([stranger, stranger, own])
+    assert (bench.count("ssrc"), bench.count("srd_row")) == (2, 1)
+    bench.wait(SECOND_NS // 2)
+    bench.feed([stranger])
+    assert (bench.count("ssrc"), bench.count("srd_row")) == (2, 2)
+
+
 # Order
 
 
@@ -446,6 +458,15 @@ def test_a_second_sender_beside_the_first_is_not_followed(bench, camera):
         bench.wait(FRAME_NS)
     assert [frame.samples for frame in bench.frames] == camera.sent
     assert bench.count("ssrc") == 60 * 160 and bench.count("restarts") == 0
+
+
+def test_strays_that_came_first_give_way_to_the_sender_of_whole_frames(bench, camera):
+    stranger = Camera(ssrc=99, sequence=5, seed=1)
+    for _ in range(20):
+        packets, strays = camera.frame(), stranger.frame()[::10]
+        bench.feed([strays[0], *packets[:80], *strays[1:], *packets[80:]])
+        bench.wait(FRAME_NS)
+    assert [frame.samples for frame in bench.frames[-10:]] == camera.sent[-10:] and bench.count("restarts") == 1
 
 
 def test_a_lone_packet_from_nowhere_disturbs_nothing(bench, camera):

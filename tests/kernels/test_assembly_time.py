@@ -1,9 +1,11 @@
-"""Time in the assembly: how far RTP times are believed, and what it measures of the sender meanwhile."""
+"""Time in the assembly: how far RTP times are believed, what it measures of the sender meanwhile, and gaps in which time went on."""
 import pytest
 
 from appliance.protocol import timing
 from appliance.runtime.belief import EARLY_NS_MAX, TRUSTED_WINDOW_NS
-from tests.camera import FRAME_NS, SMALL, START_TAI_NS, Assembled, Camera
+from tests.camera import FRAME_NS, SMALL, START_TAI_NS, Assembled, Camera, play
+
+SECOND_NS = 10**9
 
 
 @pytest.fixture
@@ -41,3 +43,31 @@ def test_the_assembly_measures_its_sender(bench):
     assert found["first_packet_ns"] == (700_000, 700_000) and found["rtp_delta_ticks"] == (1800, 1800)
     assert timing.verdict(found, timing.NARROW, SMALL) == "narrow"
     assert bench.assembly.take_timing()["packets"] == 0
+
+
+def test_a_gap_while_we_did_not_run_is_an_outage_and_refuses_nothing(bench):
+    """The buffer gives what came as we stopped, which is three seconds old by then, and then what comes now."""
+    camera = Camera()
+    play(bench, camera, 10)
+    for frames in (150, 155):
+        waited = [packet for _ in range(5) for packet in camera.frame()]
+        bench.tai_ns += frames * FRAME_NS
+        bench.monotonic_ns += frames * FRAME_NS
+        bench.feed(waited)
+        camera.sequence += (frames - 5) * 160
+        camera.tai_ns += (frames - 5) * FRAME_NS
+        play(bench, camera, 5)
+    assert bench.count("outages") == 2 and bench.count("restarts") == 0 and not any(bench.assembly.statistics()["malformed"].values())
+    assert bench.count("lost") == (145 + 150) * 160 and bench.frames[-1].samples == camera.sent[-1]
+
+
+@pytest.mark.parametrize("change", [{"ssrc": 99}, {"sequence": 1_000_000_000}, {"tai_ns": 2 * SECOND_NS}])
+def test_after_a_gap_another_sender_is_a_restart(bench, change):
+    camera = Camera()
+    play(bench, camera, 3)
+    bench.wait(5 * SECOND_NS)
+    camera.tai_ns += 5 * SECOND_NS
+    for name, value in change.items():
+        setattr(camera, name, value + (0 if name == "ssrc" else getattr(camera, name)))
+    play(bench, camera, 10)
+    assert bench.count("outages") == 0 and bench.count("restarts") == 1 and bench.frames[-1].samples == camera.sent[-1]

@@ -1,5 +1,6 @@
 """The ingest stage on real sockets: multicast, sources, merged datagrams, foreign packets, counters, an orderly end."""
 import os
+import random
 import socket
 import stat
 import struct
@@ -11,14 +12,14 @@ import pytest
 from appliance import clock
 from appliance.errors import ConfigurationError
 from appliance.frame import INCOMPLETE, VideoFormat
-from appliance.ingest import accounts
+from appliance.ingest import accounts, fit
 from appliance.ingest.intake import Intake, merge_datagrams
 from appliance.protocol.rtp import RtpHeader, build
 from appliance.runtime import multicast
 from appliance.runtime.metrics import INGEST, INGEST_BACKENDS
 from appliance.runtime.multicast import open_receiver
 from cext.reception import Reception
-from tests.camera import SMALL, Assembled, Camera
+from tests.camera import SMALL, Assembled, Camera, strays
 from tests.network.theatre_network import LOOPBACK, PATIENCE_S, Sender, free_flow, running_ingest
 
 MEGABYTE = 1 << 20
@@ -179,6 +180,24 @@ def test_malformed_packets_are_counted_by_reason_and_the_next_frame_is_shown(rec
             ingest.until("appliance_ingest_packets_malformed_total", 1, reason=reason)
             assert ingest.value("appliance_ingest_packets_malformed_total", reason=reason) == 1
         sender.close()
+
+
+def test_stray_packets_of_another_sender_hide_no_picture(receiving, monkeypatch):
+    monkeypatch.setattr(fit, "FIT_INTERVAL_NS", 50_000_000)
+    flow, camera, dice = free_flow(SMALL), Camera(), random.Random(3)
+    with receiving(flow) as ingest:
+        sender, stranger = Sender(flow), Sender(flow, "127.0.0.3")
+        for number in range(1, 16):
+            packets = camera.frame()
+            sender.send(packets[:80])
+            stranger.send(strays(dice, 16))
+            sender.send(packets[80:])
+            assert ingest.next_frame()[:3] == (camera.sent[-1], number, 0)
+            ingest.reader.wait(0.02)
+        ingest.until("appliance_ingest_packets_malformed_total", 240, reason="ssrc")
+        assert ingest.value("appliance_ingest_mismatch") == 0
+        sender.close()
+        stranger.close()
 
 
 def test_a_loss_is_seen_in_frame_and_counters(receiving):
