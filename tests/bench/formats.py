@@ -19,7 +19,7 @@ WARM_UP_S = 3
 
 
 def formats(table, folder, seconds=10):
-    """Of each format: pictures shown a second, what the pages' own measuring says of latency, packets lost, and the processors' time."""
+    """Of each format: pictures shown a second, the raster, packets lost, and the processors' time."""
     with Browser(made(folder / "chromium")) as browser:
         for number, (name, (options, rate)) in enumerate(FORMATS.items()):
             with Theatre(made(folder / f"theatre{number}"), options) as theatre:
@@ -27,7 +27,7 @@ def formats(table, folder, seconds=10):
 
 
 def _format(table, theatre, browser, name, rate, seconds):
-    page = browser.open(theatre.link("expert", measure=1))
+    page = browser.open(theatre.link("expert"))
     try:
         page.wait("window.applianceViewer && applianceViewer.frames > 10", 60)
         time.sleep(WARM_UP_S)

@@ -97,6 +97,10 @@ class Firefox:
         self.call("browsingContext.navigate", context=self._context, url=url, wait="complete")
         return self
 
+    def close(self):
+        """Leaves the page; the tab stays."""
+        self.call("browsingContext.navigate", context=self._context, url="about:blank", wait="complete")
+
     def evaluate(self, expression):
         """The value of a JavaScript expression, through JSON."""
         answer = self.call("script.evaluate", expression=f"Promise.resolve({expression}).then(value => JSON.stringify(value) ?? 'null')",
