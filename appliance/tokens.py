@@ -46,6 +46,10 @@ class TokenError(ApplianceError):
     """A token that gives no access; the message says why and holds nothing of the token."""
 
 
+class TokenExpired(TokenError):
+    """A good token whose time is over."""
+
+
 @dataclass(frozen=True)
 class Grant:
     """What a valid token permits."""
@@ -117,7 +121,7 @@ def verify(key: bytes, token: str, now_s: float | None = None) -> Grant:
     if not (isinstance(subject, str) and subject.isprintable() and isinstance(stream, str) and type(issued_s) is type(expires_s) is int):
         raise TokenError("the token's claims are malformed")
     if now_s >= expires_s:
-        raise TokenError("the token has expired")
+        raise TokenExpired("the token has expired")
     if issued_s > now_s + CLOCK_TOLERANCE_S:
         raise TokenError("the token is from the future; check the clocks")
     return Grant(subject, role, stream, expires_s)

@@ -34,7 +34,8 @@ class Doorkeeper:
             return tokens.verify(self._key, token.strip(), now_s)
         except tokens.TokenError as error:
             challenge = f'{_REALM}, error="invalid_token", error_description="{error}"'
-            raise Problem(401, "bad_token", f"No access: {error}.", {"WWW-Authenticate": challenge}) from error
+            reason = "expired_token" if isinstance(error, tokens.TokenExpired) else "bad_token"
+            raise Problem(401, reason, f"No access: {error}.", {"WWW-Authenticate": challenge}) from error
 
     def name_session(self, worker: int, stream: str, audience: Audience) -> str:
         """A new session name "{worker}.{secret}"; nobody can guess one or make one up."""

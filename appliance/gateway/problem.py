@@ -20,7 +20,7 @@ class Problem(ApplianceError):
 
     def response(self) -> web.Response:
         """The HTTP response."""
-        body = {"type": "about:blank", "title": HTTPStatus(self.status).phrase, "status": self.status, "detail": self.sentence}
+        body = {"type": "about:blank", "title": HTTPStatus(self.status).phrase, "status": self.status, "detail": self.sentence, "reason": self.reason}
         response = web.Response(status=self.status, body=json.dumps(body).encode(), headers={**self.headers, "Content-Type": "application/problem+json"})
         if self.close:
             response.force_close()

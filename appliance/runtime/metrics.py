@@ -328,7 +328,7 @@ FANOUT = EVERY_STAGE + (
 )
 
 GATEWAY_REFUSALS = (
-    "no_token", "bad_token", "forbidden", "unknown_stream", "unknown_session", "unknown_page", "method", "media_type", "not_acceptable", "too_large",
+    "no_token", "bad_token", "expired_token", "forbidden", "unknown_stream", "unknown_session", "unknown_page", "method", "media_type", "not_acceptable", "too_large",
     "too_slow", "malformed", "unusable_offer", "precondition", "not_live", "full", "busy", "no_worker", "no_hospital", "connections", "internal")
 GATEWAY_ROUTES = ("page", "streams", "whep", "session", "hospital", "other")
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")

@@ -59,7 +59,7 @@ def _report_share(table, row, counted, holes):
     shown = max(1, counted["shown"])
     table.add(row, "frames on screen that carry their own grain", counted["joined"] / shown * 100, "%", ">= 99.5 %",
               f"{counted['joined']} of {counted['shown']}; of those that the page was called for {counted['joined'] / max(1, counted['frames']) * 100:.2f} %")
-    table.add(row, "grain came after the next frame / never", f"{counted['late']}/{counted['missing']}", "frames", "",
+    table.add(row, "grain or callback came after the next frame / grain never", f"{counted['late']}/{counted['missing']}", "frames", "",
               f"callbacks missed by the page {counted['shown'] - counted['frames']}, malformed {counted['malformed']}, pictures received with holes {holes:.0f}")
 
 

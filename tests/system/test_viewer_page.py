@@ -81,7 +81,7 @@ def test_without_a_token_the_page_asks_for_the_link_and_a_pasted_one_opens(theat
     assert page.evaluate("applianceViewer.role") == "student"
 
 
-@pytest.mark.parametrize(("token", "heading"), [("invalid.invalid.invalid", "no longer valid"), ("other", "does not open this stream")])
+@pytest.mark.parametrize(("token", "heading"), [("invalid.invalid.invalid", "is not valid"), ("other", "does not open this stream")])
 def test_a_refusal_is_final_and_said_in_words(theatre, visit, token, heading):
     if token == "other":
         token = theatre.link("expert").split("token=")[1]

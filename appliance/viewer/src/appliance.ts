@@ -23,15 +23,21 @@ export interface Stream {
 }
 
 export class RefusedError extends Error {
-  constructor(readonly status: number) {
+  constructor(readonly status: number, readonly reason = "") {
     super(`the appliance answered ${status}`);
   }
+}
+
+/** The word that the appliance has for a refusal (`reason` of its problem document); "" if it says none. */
+export async function refusalReason(response: Response): Promise<string> {
+  const problem = (await response.json().catch(() => null)) as { reason?: unknown } | null;
+  return typeof problem?.reason === "string" ? problem.reason : "";
 }
 
 /** Raises RefusedError for an HTTP error, TypeError if the appliance cannot be reached. */
 export async function fetchStreams(token: string): Promise<Stream[]> {
   const response = await fetch("/api/streams", { headers: { Authorization: `Bearer ${token}` }, cache: "no-store" });
-  if (!response.ok) throw new RefusedError(response.status);
+  if (!response.ok) throw new RefusedError(response.status, await refusalReason(response));
   const body = (await response.json()) as { streams?: unknown };
   return Array.isArray(body.streams) ? body.streams.flatMap(readStream) : [];
 }

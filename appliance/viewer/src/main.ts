@@ -97,8 +97,8 @@ class Page implements Watched {
       streams = await fetchStreams(token);
     } catch (reason) {
       if (wanted !== null) return;
-      const refused = reason instanceof RefusedError && (reason.status === 401 || reason.status === 403);
-      this.begin(null, refused ? "This link is no longer valid. Ask the theatre for a new one." : "The appliance cannot be reached. Check the network and try again.");
+      const refused = reason instanceof RefusedError && (reason.status === 401 || reason.status === 403) ? wordingFor("refused", reason.status, reason.reason) : null;
+      this.begin(null, refused === null ? "The appliance cannot be reached. Check the network and try again." : `${refused.heading}. ${refused.explanation}`);
       return;
     }
     const known = streams.find((stream) => stream.name === wanted) ?? (wanted === null && streams.length === 1 ? streams[0] : undefined);
@@ -124,7 +124,7 @@ class Page implements Watched {
     address.searchParams.set("stream", stream);
     history.replaceState(null, "", address);
     const videos = [element("picture-a", HTMLVideoElement), element("picture-b", HTMLVideoElement)] as const;
-    this.watch = new Watch({ url: whepUrl(stream, location.href), token }, videos, this.marker, this.measure, (phase, status) => this.showPhase(phase, status));
+    this.watch = new Watch({ url: whepUrl(stream, location.href), token }, videos, this.marker, this.measure, (phase, status, reason) => this.showPhase(phase, status, reason));
     this.reduction = new Reduction();
     // Another size is another level of the picture, or another raster of the camera: what the marker's place counts from is asked for again.
     for (const video of videos) video.onresize = () => { if (this.watch?.raster != null) void this.learnStreams(token, stream); };
@@ -163,7 +163,7 @@ class Page implements Watched {
     return this.role !== "student";
   }
 
-  private showPhase(phase: Phase, status: number): void {
+  private showPhase(phase: Phase, status: number, reason = ""): void {
     const live = phase === "live";
     this.liveSince = live ? performance.now() : null;
     if (live) this.confirmed = true;
@@ -172,7 +172,7 @@ class Page implements Watched {
       this.ward.open(null, "", "");
     }
     this.showRole();
-    this.status.show(wordingFor(phase, status), (this.watch?.frames ?? 0) > 0, phase === "refused");
+    this.status.show(wordingFor(phase, status, reason), (this.watch?.frames ?? 0) > 0, phase === "refused");
     this.wake.want(live);
     document.body.dataset["phase"] = phase;
     this.nameWindow();
@@ -235,7 +235,7 @@ class Page implements Watched {
       { label: "Unmatched", value: unmatched },
       { label: "Latency", value: this.theatre?.fromCapture === false ? "from arrival at the appliance; the clocks are not on one time" : "" },
       { label: "Marker", value: watch.joinable ? "" : "not possible in this browser" },
-      ...(this.theatre?.findings ?? []).map((sentence) => ({ label: "Theatre", value: sentence })),
+      ...(this.theatre?.findings ?? []).map((sentence, index) => ({ label: index === 0 ? "Theatre" : "", value: sentence })),
     ].filter((line) => line.value !== ""));
   }
 }

@@ -94,11 +94,12 @@ function joinParts(dynamic: Row[], fixed: Row[]): Row[] {
   return [...(firstForeign < 0 ? dynamic : dynamic.slice(0, firstForeign)), ...(firstFixed < 0 ? [] : fixed.slice(firstFixed))];
 }
 
+/** A line without a label is one more value of the label before it. */
 export function drawLines(list: HTMLElement, lines: Line[]): void {
   const wanted = JSON.stringify(lines);
   if (list.dataset["drawn"] === wanted) return;
   list.dataset["drawn"] = wanted;
-  list.replaceChildren(...lines.flatMap((line) => [make("dt", "", line.label), make("dd", "", line.value)]));
+  list.replaceChildren(...lines.flatMap((line) => [...(line.label === "" ? [] : [make("dt", "", line.label)]), make("dd", "", line.value)]));
   const section = list.closest("section");
   if (section !== null) section.hidden = lines.length === 0;
 }

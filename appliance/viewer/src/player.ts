@@ -19,7 +19,8 @@ export type Phase =
   | "refused"; // final: 401, 403, or no common codec
 
 export interface PlayerEvents {
-  phase(phase: Phase, status: number): void;
+  /** `status` and `reason`: what the appliance answered; 0 and "" if it was not asked. */
+  phase(phase: Phase, status: number, reason: string): void;
   frame(video: HTMLVideoElement, metadata: VideoFrameCallbackMetadata): void;
   message(octets: ArrayBuffer): void;
   reply(octets: ArrayBuffer): void;
@@ -224,7 +225,7 @@ export class Player {
     this.drop(take);
     this.candidate = null;
     if (error.final) {
-      this.enter("refused", error.status);
+      this.enter("refused", error.status, error.reason);
       this.stop();
       return;
     }
@@ -267,9 +268,9 @@ export class Player {
     }
   }
 
-  private enter(phase: Phase, status = 0): void {
+  private enter(phase: Phase, status = 0, reason = ""): void {
     if (phase === this.phase && phase !== "refused") return;
     this.phase = phase;
-    this.events.phase(phase, status);
+    this.events.phase(phase, status, reason);
   }
 }

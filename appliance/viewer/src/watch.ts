@@ -12,7 +12,7 @@ import type { Measure } from "./measure.ts";
 import { MalformedMessage, readMessage } from "./message.ts";
 import { Pace } from "./pace.ts";
 import { type Phase, Player } from "./player.ts";
-import { rtpTimestampOnScreen } from "./presented.ts";
+import { rtpTimestampOnScreen, Tenure } from "./presented.ts";
 import { Recent } from "./recent.ts";
 import type { Totals } from "./report.ts";
 import { Reporter } from "./reporter.ts";
@@ -41,6 +41,8 @@ interface FrameOnScreen {
   rtpTimestamp: number;
   at: number;
   video: HTMLVideoElement;
+  /** performance.now() until which no other frame can be there. */
+  endMs: number;
   sample: FrameSample;
 }
 
@@ -57,7 +59,7 @@ export class Watch {
   shown = 0;
   joined = 0;
   unjoined = 0;
-  /** Of the unjoined: those whose record came when the next frame was on screen, and those that never got one. */
+  /** Of the unjoined: those whose record, or callback, came when the next frame was or may have been on screen, and those that never got a record. */
   late = 0;
   missing = 0;
   messages = 0;
@@ -74,6 +76,7 @@ export class Watch {
   /** Frames that were replaced before their record came, by RTP timestamp, with the time that they were. */
   private readonly awaited = new Map<number, number>();
   private readonly join = new RecordJoin<FrameRecord>();
+  private readonly tenure = new Tenure();
   private unmatched: FrameOnScreen | null = null;
   private shownBy: HTMLVideoElement | null = null;
 
@@ -82,13 +85,13 @@ export class Watch {
     videos: readonly [HTMLVideoElement, HTMLVideoElement],
     private readonly marker: Marker,
     private readonly measure: Measure | null,
-    phase: (phase: Phase, status: number) => void,
+    phase: (phase: Phase, status: number, reason: string) => void,
   ) {
     this.player = new Player(endpoint, videos, {
-      phase: (entered, status) => {
+      phase: (entered, status, reason) => {
         // A theatre that sends nothing has no picture that could stand still.
         if (entered === "away") this.freezes.pause(performance.now());
-        phase(entered, status);
+        phase(entered, status, reason);
       },
       frame: (video, metadata) => this.frame(video, metadata),
       message: (octets) => this.message(octets),
@@ -149,9 +152,9 @@ export class Watch {
     }
     const sample: FrameSample = { rtpTimestamp, marker: null, at };
     this.samples.push(sample);
-    const onScreen = { rtpTimestamp, at, video, sample };
+    const onScreen = { rtpTimestamp, at, video, sample, endMs: this.tenure.endMs(metadata) };
     const record = this.join.get(rtpTimestamp, at);
-    if (record !== null) this.match(onScreen, record);
+    if (record !== null) this.match(onScreen, record, at);
     else {
       this.unmatched = onScreen;
       this.leaveUnmarked();
@@ -172,7 +175,7 @@ export class Watch {
       if (accepted.changed) this.forget();
       this.join.put(accepted.record.rtpTimestamp, accepted.record, now);
       // The record came after its frame was painted: the frame is still there, so the marker is still right.
-      if (this.unmatched !== null && isFrameOf(this.unmatched.rtpTimestamp, accepted.record.rtpTimestamp)) this.match(this.unmatched, accepted.record);
+      if (this.unmatched !== null && isFrameOf(this.unmatched.rtpTimestamp, accepted.record.rtpTimestamp)) this.match(this.unmatched, accepted.record, now);
       else this.countLate(accepted.record.rtpTimestamp);
     } catch (reason) {
       if (!(reason instanceof MalformedMessage)) throw reason;
@@ -193,11 +196,17 @@ export class Watch {
     this.leaveUnmarked();
   }
 
-  private match(frame: FrameOnScreen, record: FrameRecord): void {
+  private match(frame: FrameOnScreen, record: FrameRecord, nowMs: number): void {
     this.unmatched = null;
+    this.pace.captured(record.captureTaiMs, frame.at);
+    if (nowMs > frame.endMs) {
+      this.unjoined += 1;
+      this.late += 1;
+      this.leaveUnmarked();
+      return;
+    }
     this.joined += 1;
     this.record = record;
-    this.pace.captured(record.captureTaiMs, frame.at);
     void this.measure?.joined(frame.rtpTimestamp, record.originTaiMs);
     const tip = record.instrument?.tip ?? null;
     if (tip === null) {

@@ -2,6 +2,7 @@
  * One WHEP session: the peer connection, its data channels, and the HTTP resource behind it. Used by the player, one at a time or two.
  * Does not decide about retries; it reports how the POST went and when the connection is lost.
  */
+import { refusalReason } from "./appliance.ts";
 import { iceServers, learnIceServers } from "./ice.ts";
 import { retryAfterMs } from "./retry.ts";
 
@@ -27,6 +28,8 @@ export class WhepError extends Error {
     /** The HTTP status; 0 if the appliance could not be reached. */
     readonly status: number,
     readonly retryAfterMs: number,
+    /** The appliance's word for it. */
+    readonly reason = "",
   ) {
     super(status === 0 ? "the appliance cannot be reached" : `the appliance answered ${status}`);
   }
@@ -136,7 +139,7 @@ export class WhepSession {
     } finally {
       clearTimeout(timer);
     }
-    throw new WhepError(response.status, retryAfterMs(response.headers.get("Retry-After"), Date.now()));
+    throw new WhepError(response.status, retryAfterMs(response.headers.get("Retry-After"), Date.now()), await refusalReason(response));
   }
 
   private learn(headers: Headers): void {

@@ -24,17 +24,22 @@ const WORDINGS: Readonly<Record<Phase, Wording>> = {
 const NO_COMMON_FORMAT = { heading: "This browser cannot show the picture", explanation: "It shares no video format with the appliance. A current Chrome, Edge, Firefox or Safari can." };
 
 const REFUSALS: Readonly<Record<number, { heading: string; explanation: string }>> = {
-  401: { heading: "This link is no longer valid", explanation: "It has expired or was not issued by this appliance. Ask the theatre for a new link." },
+  401: { heading: "This link is not valid", explanation: "It is incomplete, or this appliance does not know it. Ask the theatre for a new one." },
   403: { heading: "This link does not open this stream", explanation: "It was issued for another stream. Ask the theatre for a link to this one." },
   // The appliance's own answer is 422; 406 stands for an answer that this browser would not take.
   406: NO_COMMON_FORMAT,
   422: NO_COMMON_FORMAT,
 };
 
-export function wordingFor(phase: Phase, status: number): Wording {
+/** The appliance's word for a token whose time is over. */
+const EXPIRED_TOKEN = "expired_token";
+const EXPIRED = { heading: "This link has expired", explanation: "Ask the theatre for a new one." };
+
+export function wordingFor(phase: Phase, status: number, reason = ""): Wording {
   const wording = WORDINGS[phase];
   if (phase === "away" && status === 404) return { ...wording, heading: "Unknown stream", explanation: "The appliance has no stream of this name at the moment. This page keeps looking for it." };
   if (phase !== "refused") return wording;
+  if (reason === EXPIRED_TOKEN) return { ...wording, ...EXPIRED };
   return { ...wording, ...(REFUSALS[status] ?? { explanation: `The appliance refused the request (${status}).` }) };
 }
 

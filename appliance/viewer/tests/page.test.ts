@@ -64,6 +64,8 @@ test("every refusal has words of its own", () => {
   assert.equal(new Set(headings).size, headings.length);
   assert.deepEqual(wordingFor("refused", 422), wordingFor("refused", 406));
   assert.match(wordingFor("refused", 422).explanation, /no video format/);
+  assert.match(wordingFor("refused", 401, "expired_token").heading ?? "", /has expired/);
+  assert.match(wordingFor("refused", 401, "bad_token").heading ?? "", /is not valid/);
   assert.equal(wordingFor("live", 0).heading, null);
   assert.match(wordingFor("away", 409).heading ?? "", /No picture from the theatre/);
 });

@@ -64,6 +64,13 @@ test("a refusal keeps its status and the time that the appliance asked for", asy
   await refused;
 });
 
+test("a refusal keeps the word that the appliance has for it", async () => {
+  const { opening, asked } = openSession();
+  const refused = assert.rejects(opening, (reason) => reason instanceof WhepError && reason.final && reason.reason === "expired_token");
+  (await asked).writeHead(401, { "Content-Type": "application/problem+json" }).end('{"status": 401, "reason": "expired_token"}');
+  await refused;
+});
+
 test("a session that is closed leaves no request behind", async () => {
   const { session, opening, asked } = openSession();
   const refused = assert.rejects(opening, isNetworkFailure);

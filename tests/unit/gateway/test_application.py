@@ -19,15 +19,15 @@ def test_a_session_needs_a_token_that_reaches_the_stream(in_gateway):
         answer = await gateway.ask("POST", "/whep/scope", gateway.token() + "x", OFFER, **SDP)
         assert answer.status == 401 and 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
         answer = await gateway.ask("POST", "/whep/scope", gateway.token(now_s=1.0), OFFER, **SDP)
-        assert answer.status == 401 and "expired" in answer.problem
+        assert answer.status == 401 and "expired" in answer.problem and json.loads(answer.body)["reason"] == "expired_token"
         answer = await gateway.ask("POST", "/whep/scope", gateway.token(stream="other"), OFFER, **SDP)
         assert answer.status == 403 and 'error="insufficient_scope"' in answer.headers["WWW-Authenticate"]
         # Whoever may not see a stream does not learn whether it exists.
         assert (await gateway.ask("POST", "/whep/nothing", gateway.token(), OFFER, **SDP)).status == 403
         assert (await gateway.ask("POST", "/whep/nothing", gateway.token(stream="*"), OFFER, **SDP)).status == 404
         counted = {reason: gateway.count("appliance_gateway_refused_total", reason=reason)
-                   for reason in ("no_token", "bad_token", "forbidden", "unknown_stream")}
-        assert counted == {"no_token": 2, "bad_token": 2, "forbidden": 2, "unknown_stream": 1}
+                   for reason in ("no_token", "bad_token", "expired_token", "forbidden", "unknown_stream")}
+        assert counted == {"no_token": 2, "bad_token": 1, "expired_token": 1, "forbidden": 2, "unknown_stream": 1}
         assert gateway.count("appliance_gateway_requests_total", route="whep", status="4xx") == 7
     in_gateway(scenario)
 
