@@ -15,12 +15,13 @@ INACTIVE_AFTER_S = 60.0     # without packets, and nobody watching: a theatre th
 INCOMPLETE_SHARE_MAX = 0.5  # more of the frames, and nobody should work with the picture
 INCOMPLETE_MIN = 2          # one picture that was cut short makes no bad stream
 REFUSED_SHARE_MAX = 0.001   # of the packets: more than bit errors explain
-# What an ingest that has just started is given before its source is missed: switches take a while to forward a group that was joined.
+# What an ingest that has just started is given before its source is missed: switches take a while to forward a group that was joined. It joins within
+# a picture, which has holes.
 # Source: BCP-008-01, a receiver that was just activated reports after statusReportingDelay.
 STARTING_S = REPORTING_DELAY_S
-_OF_A_START = frozenset(("silent", "path_silent", "no_pictures"))
-# While the worse finding of the same domain holds, it says both.
-_COVERED_BY = {"recovered": "lost", "late": "lost", "some_incomplete": "incomplete"}
+_OF_A_START = frozenset(("silent", "path_silent", "no_pictures", "some_incomplete"))
+# While the other finding holds, it says both. What this machine drops is counted as lost as well, and the network has no part in it.
+_COVERED_BY = {"recovered": "lost", "late": "lost", "lost": "kernel_drops", "some_incomplete": "incomplete"}
 ARRIVAL_TIMED_SHARE_MAX = 0.5
 # A sender that bunches more than it promised. "narrow_linear" is as strict as "narrow".
 _STRICTNESS = {"narrow": 0, "narrow_linear": 0, "wide": 1, timing.NOT_COMPLIANT: 2}
@@ -33,7 +34,7 @@ class Figures:
 
     seconds: float
     started_s: float = math.inf
-    """How long its ingest has run."""
+    """How long its ingest has run without a pause."""
     packets: int = 0
     lost: int = 0
     late: int = 0
@@ -163,7 +164,7 @@ def _find(f: Figures, declared: str | None) -> dict[str, str]:
     facts = (
         ("lost", f.lost, f"{f.lost} lost, {f.late} late{replaced} of {f.packets:,} packets {per}"),
         ("late", f.late, f"{f.late} of {f.packets:,} packets {per}"),
-        ("kernel_drops", f.kernel_drops, f"{f.kernel_drops} receive buffers {per}"),
+        ("kernel_drops", f.kernel_drops, f"{f.kernel_drops} receive buffers, {f.lost} packets lost {per}"),
         ("path_silent", quiet, f"path {', '.join(quiet)}"),
         ("recovered", f.recovered, f"{f.recovered} packets {per}"),
         ("mismatch", f.mismatch, f.seems and f"it seems to be {f.seems}"),

@@ -22,6 +22,7 @@ from appliance.runtime.multicast import interface_index
 from appliance.runtime.plan import Flows
 
 LOOK_INTERVAL_S = 1.0
+STALLED_S = 1.0  # an ingest without a sign of life for so long heard nobody: that is not its source's fault
 LOOKS_KEPT = 3  # figures are of the last two seconds: a slow stream has a frame a second
 _COUNTED = {
     "packets": "appliance_ingest_packets_total", "lost": "appliance_ingest_packets_lost_total", "late": "appliance_ingest_packets_late_total",
@@ -60,6 +61,7 @@ class StreamMonitor:
         self._paths = {path: everywhere("appliance_ingest_path_packets_total", stream=stream.name, path=path) for path in paths}
         # Both are others once its ingest has been restarted.
         self._life = [cell for name in ("appliance_stage_pid", "appliance_stage_ready") for cell in everywhere(name, stage=f"ingest.{stream.name}")]
+        self._heartbeat = everywhere("appliance_stage_heartbeat_monotonic_seconds", stage=f"ingest.{stream.name}")
         self._viewers = everywhere("appliance_fanout_viewers", stream=stream.name)
         self._mismatch, self._stale, self._soundless = (everywhere(name, stream=stream.name) for name in (
             "appliance_ingest_mismatch", "appliance_metadata_stale", "appliance_sound_lost"))
@@ -79,7 +81,8 @@ class StreamMonitor:
         begun_s, before, of_path_before, of_kind_before = self._looks[0]
         self._describes = [kind for kind, grains in _gain(of_kind, of_kind_before).items() if grains]
         life = [cell.value for cell in self._life]
-        if life != self._life_before:
+        stalled = any(cell.value and now_s - cell.value / 1e9 > STALLED_S for cell in self._heartbeat)
+        if stalled or life != self._life_before:
             self._life_before, self._started_s = life, now_s
         hardware = any(cell.value for cell in self._hardware)
         verdict = next((verdict for verdict, cells in self._types.items() if _sum(cells)), timing.NOT_MEASURED)

@@ -98,13 +98,20 @@ def test_what_the_worse_finding_says_with_its_figures_is_not_said_twice():
     assert set(judge.found) == {"recovered", "some_incomplete"} and judge.found["some_incomplete"] == "1 of 100 in 2 s"
 
 
+def test_what_this_machine_drops_is_no_fault_of_the_network():
+    judge = Judge(0)
+    look(judge, 1, replace(GOOD, lost=900, late=4, kernel_drops=300))
+    assert judge.found == {"kernel_drops": "300 receive buffers, 900 packets lost in 2 s"}
+
+
 def test_one_frame_cut_short_by_a_sender_that_stalls_is_no_unhealthy_stream():
     judge = Judge(0)
     assert look(judge, 1, replace(GOOD, packets=900, frames=1, incomplete=1, late=339)) == (Status.PARTIALLY_HEALTHY, Status.PARTIALLY_HEALTHY)
     assert set(judge.found) == {"late", "some_incomplete"} and "the sender stalls" in FINDINGS["late"].sentence
 
 
-@pytest.mark.parametrize("change, name", [({"packets": 0, "frames": 0}, "silent"), ({"paths": {"a": 100, "b": 0}}, "path_silent"), ({"frames": 0}, "no_pictures")])
+@pytest.mark.parametrize("change, name", [({"packets": 0, "frames": 0}, "silent"), ({"paths": {"a": 100, "b": 0}}, "path_silent"), ({"frames": 0}, "no_pictures"),
+                                          ({"incomplete": 1}, "some_incomplete")])
 def test_a_source_is_not_missed_before_it_had_time_to_come(change, name):
     started = replace(GOOD, **change)
     assert find(replace(started, started_s=STARTING_S - 0.1), None) == {} and set(find(replace(started, started_s=STARTING_S), None)) == {name}

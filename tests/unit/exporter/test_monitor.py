@@ -56,7 +56,8 @@ GOOD = {"packets": 9_000, "frames": 50}
 
 
 def test_what_is_found_is_in_cells_document_and_log(watched, caplog):
-    watched.look(**GOOD)
+    for _ in range(3):
+        watched.look(**GOOD)
     assert watched.look(**GOOD)["status"] == {"link": "healthy", "connection": "healthy", "external_synchronisation": "healthy", "stream": "healthy",
                                               "overall": "healthy"}
     assert watched.shown("time_info", basis="ptp") == watched.shown("clock_trusted") == 1
@@ -93,6 +94,8 @@ def test_no_packets_are_a_fault_once_ingest_had_time_to_join(watched):
         assert names(2.5) == []
     assert names(2.9) == [] and names(0.2) == ["silent"]
     assert "is the source on" in answer_of(watched.counters, "/healthz", monitor=watched.monitor)[2]
+    watched.counters.find("ingest.scope", "appliance_stage_heartbeat_monotonic_seconds").set(round(watched.now_s * 1e9))
+    assert names(0.9) == ["silent"] and names(5) == [], "it stands still, and says nothing of its source"
 
 
 def test_without_ptp_times_are_by_arrival_and_everybody_is_told(watched):
