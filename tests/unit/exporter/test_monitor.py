@@ -150,6 +150,7 @@ def test_a_stream_that_stays_keeps_its_history_and_one_that_goes_is_forgotten(wa
     watched.look(**GOOD, packets_lost=1)
     watched.follow()
     assert watched.look(**GOOD)["transitions"]["connection"] == 1
+    assert watched.monitor.document()["streams"]["scope"]["frames_per_second_promised"] == 50.0
     assert watched.shown("status_transitions_total", domain="connection") == 1
     watched.monitor.follow({}, watched.now_s)
     watched.monitor.look(LOCKED, watched.now_s)
