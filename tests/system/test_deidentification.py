@@ -178,7 +178,7 @@ def frames(messages):
 def test_everything_of_a_class_is_on_one_clock_of_its_own(seen):
     true, told = frames(seen.expert.messages), frames(seen.student.messages)
     (shift,) = {(told[tip] - true[tip]) % 2**32 for tip in true.keys() & told.keys()}
-    assert shift  # anywhere in the wrap of 13 hours: how far in years, the capture times show
+    assert shift  # anywhere in the wrap of 13 hours: how far in years, sender reports show
     assert all(near_now(timestamp) for timestamp in true.values())
     assert all(near_now(int.from_bytes(packet[4:8], "big") - shift & 0xFFFF_FFFF) for packet in seen.student.rtp), "picture as its metadata"
     for report in seen.student.rtcp:
