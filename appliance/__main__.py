@@ -3,6 +3,7 @@
 Modules are imported when their command is known, so that a stage starts in a fraction of a second.
 """
 import argparse
+import errno
 import os
 import select
 import sys
@@ -18,7 +19,7 @@ def main() -> None:
     """Runs one command. Exit status: 0 done, 1 failed while running, 2 something a person wrote cannot be used."""
     try:
         status = _command(sys.argv[1:])
-        print(end="", flush=True)
+        _flush()
         sys.exit(status)
     except ConfigurationError as error:
         for problem in error.problems:
@@ -34,6 +35,17 @@ def main() -> None:
         sys.exit(EXIT_PIPE)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _flush() -> None:
+    """Lets a reader that has gone be heard of now. A terminal that was closed is no failure of what ran in it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 def _reader_gone() -> bool:
